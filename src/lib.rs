@@ -1,0 +1,21 @@
+//! churnwatch: exact rolling churn and retention, from Kafka to Prometheus.
+//!
+//! ```text
+//! Kafka ── record ──> decode ──> history ──change──> tally ──readings──> gauges ── text ──> HTTP
+//!                       (one shard = one Kafka partition: histories + tallies + next offset)
+//!                                      │ histories + next offset
+//!                                      └──> snapshot ──> store (a directory)
+//! ```
+
+// Words
+pub mod cohort;
+pub mod event;
+pub mod time;
+
+// The core: pure. No runtime, no Kafka, no files, no clock, no randomness; time is an argument.
+pub mod decode;
+pub mod gauges;
+pub mod proto;
+pub mod readings;
+pub mod shard;
+pub mod snapshot;

@@ -1,0 +1,5 @@
+//! The contract with producers, generated from `proto/customer/lifecycle/v1` at build time, with serde in
+//! the proto3 JSON mapping.
+
+include!(concat!(env!("OUT_DIR"), "/customer.lifecycle.v1.rs"));
+include!(concat!(env!("OUT_DIR"), "/customer.lifecycle.v1.serde.rs"));
