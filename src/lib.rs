@@ -19,3 +19,9 @@ pub mod proto;
 pub mod readings;
 pub mod shard;
 pub mod snapshot;
+
+// The shell: Kafka, files, clocks, threads. It decides nothing about numbers.
+pub mod embedded;
+pub mod kafka;
+pub mod publish;
+pub mod run;
