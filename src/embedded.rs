@@ -7,40 +7,66 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use rdkafka::ClientConfig;
+use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::mocking::MockCluster;
-use rdkafka::producer::DefaultProducerContext;
+use rdkafka::producer::{BaseProducer, DefaultProducerContext, Producer};
 
 /// One broker of an in-process cluster, gone when dropped.
 pub struct Broker {
-    cluster: MockCluster<'static, DefaultProducerContext>,
+    /// The client inside which librdkafka runs the cluster.
+    host: BaseProducer,
 }
 
 impl Broker {
     /// Starts the broker on a free local port.
     pub fn start() -> anyhow::Result<Self> {
-        let cluster = MockCluster::new(1).context("cannot start the embedded Kafka broker")?;
-        Ok(Self { cluster })
+        let host: BaseProducer = ClientConfig::new()
+            .set("test.mock.num.brokers", "1")
+            .set_log_level(RDKafkaLogLevel::Error)
+            .create()
+            .context("cannot start the embedded Kafka broker")?;
+        join_groups_at_once(&host);
+        Ok(Self { host })
+    }
+
+    fn cluster(&self) -> anyhow::Result<MockCluster<'_, DefaultProducerContext>> {
+        self.host.client().mock_cluster().context("the embedded Kafka broker is gone")
     }
 
     /// What clients connect to.
-    pub fn bootstrap_servers(&self) -> String {
-        self.cluster.bootstrap_servers()
+    pub fn bootstrap_servers(&self) -> anyhow::Result<String> {
+        Ok(self.cluster()?.bootstrap_servers())
     }
 
     /// Creates a topic; an existing one is an error.
     pub fn create_topic(&self, topic: &str, partitions: i32) -> anyhow::Result<()> {
-        self.cluster
+        self.cluster()?
             .create_topic(topic, partitions, 1)
             .with_context(|| format!("cannot create the topic {topic:?} in the embedded Kafka broker"))
     }
 
     /// Cuts all connections and refuses new ones until [`Self::up`].
     pub fn down(&self) -> anyhow::Result<()> {
-        self.cluster.broker_down(1).context("cannot take the embedded Kafka broker down")
+        self.cluster()?.broker_down(1).context("cannot take the embedded Kafka broker down")
     }
 
+    /// Undoes [`Self::down`].
     pub fn up(&self) -> anyhow::Result<()> {
-        self.cluster.broker_up(1).context("cannot bring the embedded Kafka broker up")
+        self.cluster()?.broker_up(1).context("cannot bring the embedded Kafka broker up")
+    }
+}
+
+/// A new group's first assignment otherwise waits three seconds for further members.
+#[allow(unsafe_code, reason = "rdkafka does not wrap this setting of the mock cluster")]
+fn join_groups_at_once(host: &BaseProducer) {
+    use rdkafka::bindings::{rd_kafka_handle_mock_cluster, rd_kafka_mock_group_initial_rebalance_delay_ms};
+    // SAFETY: the handle is valid while `host` lives, and the setter may be called from any thread.
+    unsafe {
+        let cluster = rd_kafka_handle_mock_cluster(host.client().native_ptr());
+        if !cluster.is_null() {
+            rd_kafka_mock_group_initial_rebalance_delay_ms(cluster, 0);
+        }
     }
 }
 

@@ -25,3 +25,4 @@ pub mod embedded;
 pub mod kafka;
 pub mod publish;
 pub mod run;
+pub mod store;
