@@ -19,3 +19,7 @@ pub mod proto;
 pub mod readings;
 pub mod shard;
 pub mod snapshot;
+
+// The shell: I/O. It decides nothing about numbers.
+pub mod own_metrics;
+pub mod publish;
