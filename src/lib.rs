@@ -23,6 +23,7 @@ pub mod snapshot;
 // The shell: Kafka, files, clocks, threads. It decides nothing about numbers.
 pub mod embedded;
 pub mod kafka;
+pub mod own_metrics;
 pub mod publish;
 pub mod run;
 pub mod store;

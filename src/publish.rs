@@ -1,107 +1,88 @@
-//! What the process says to the outside: the cohort gauges' text, whether it is ready, and that it lives.
-//!
-//! Written by the publication loop, read by HTTP. A reader never waits for the engine.
+//! What is published: the texts that scrapes are answered with, and whether the process is ready and well.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant as Moment};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::time::{Duration, Instant as MonotonicInstant};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 
 use crate::readings::Readings;
 use crate::time::Instant;
 
-/// Whether the process serves current numbers.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Readiness {
-    Ready,
-    /// In one line: what it still waits for.
-    NotReady(String),
+/// The last published texts, swapped in whole: a reader waits for nobody.
+pub struct Published {
+    /// The cohort gauges ([`crate::gauges::cohort_page`]); empty while nothing may be published.
+    pub cohort_text: ArcSwap<String>,
+    /// The gauges of what comes and goes ([`crate::own_metrics::process_page`]).
+    pub process_text: ArcSwap<String>,
+    pub readiness: ArcSwap<Readiness>,
+    /// The numbers behind the cohort gauges, for who wants them as numbers; `None` while withheld.
+    pub publication: ArcSwapOption<Publication>,
+    /// Milliseconds; [`NEVER`] while nothing is published.
+    as_of: AtomicI64,
+    started: MonotonicInstant,
+    last_beat_ms: AtomicU64,
+    stalled_after: Duration,
 }
 
-/// One consistent set of numbers: the readings of every shard as of the same instant.
+const NEVER: i64 = i64::MIN;
+
+/// One consistent set of numbers: every shard's as of the same instant.
 #[derive(Debug)]
 pub struct Publication {
     pub as_of: Instant,
     pub readings: Readings,
 }
 
-/// What was last published.
-pub struct Published {
-    /// The exposition text of the cohort gauges; empty while there are no numbers to publish.
-    pub cohort_text: ArcSwap<String>,
-    pub readiness: ArcSwap<Readiness>,
-    /// The numbers behind [`Self::cohort_text`]; `None` while there are none.
-    pub publication: ArcSwapOption<Publication>,
-    started: Moment,
-    /// Milliseconds from `started` to the last sign of progress.
-    progress_ms: AtomicU64,
+/// Whether the gauges can be relied on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Readiness {
+    Ready,
+    /// In one line: why not.
+    NotReady(String),
 }
 
 impl Published {
-    /// How long the publication loop may take for one round before the process counts as stuck.
-    pub const STUCK_AFTER: Duration = Duration::from_secs(120);
-
-    /// Nothing published yet, for the reason given.
-    pub fn not_yet(reason: &str) -> Self {
+    /// Nothing yet. Without a [`Self::beat`] for `stalled_after`, the process counts as stalled.
+    pub fn new(stalled_after: Duration) -> Self {
         Self {
             cohort_text: ArcSwap::default(),
-            readiness: ArcSwap::from_pointee(Readiness::NotReady(reason.to_owned())),
+            process_text: ArcSwap::default(),
+            readiness: ArcSwap::from_pointee(Readiness::NotReady("starting".to_owned())),
             publication: ArcSwapOption::empty(),
-            started: Moment::now(),
-            progress_ms: AtomicU64::new(0),
+            as_of: AtomicI64::new(NEVER),
+            started: MonotonicInstant::now(),
+            last_beat_ms: AtomicU64::new(0),
+            stalled_after,
         }
     }
 
-    /// The instant of the numbers published now.
-    pub fn as_of(&self) -> Option<Instant> {
-        self.publication.load().as_ref().map(|p| p.as_of)
-    }
-
-    /// Puts new numbers in place of the last ones.
-    pub fn publish(&self, publication: Publication, cohort_text: String) {
-        self.publication.store(Some(Arc::new(publication)));
+    /// Publishes the cohort gauges as of an instant.
+    pub fn publish(&self, cohort_text: String, as_of: Instant) {
         self.cohort_text.store(Arc::new(cohort_text));
-        self.readiness.store(Arc::new(Readiness::Ready));
+        self.as_of.store(as_of.as_millis(), Ordering::Relaxed);
     }
 
-    /// Takes the numbers back: absent, never wrong.
-    pub fn withhold(&self, reason: &str) {
-        self.cohort_text.store(Arc::default());
+    /// Takes the cohort gauges back: absent, never wrong.
+    pub fn withhold(&self) {
         self.publication.store(None);
-        self.not_ready(reason);
+        self.cohort_text.store(Arc::default());
+        self.as_of.store(NEVER, Ordering::Relaxed);
     }
 
-    /// Says what the process waits for, and leaves the numbers as they are.
-    pub fn not_ready(&self, reason: &str) {
-        self.readiness.store(Arc::new(Readiness::NotReady(reason.to_owned())));
+    /// What the published cohort gauges are as of.
+    pub fn as_of(&self) -> Option<Instant> {
+        Some(self.as_of.load(Ordering::Relaxed)).filter(|&ms| ms != NEVER).map(Instant::from_millis)
     }
 
-    /// Notes that the publication loop has come round.
-    pub fn progressed(&self) {
-        self.progress_ms.store(self.started.elapsed().as_millis() as u64, Ordering::Relaxed);
+    /// Says that the engine makes progress.
+    pub fn beat(&self) {
+        self.last_beat_ms.store(self.started.elapsed().as_millis() as u64, Ordering::Relaxed);
     }
 
-    /// Whether the publication loop still comes round.
-    pub fn healthy(&self) -> bool {
-        let last = Duration::from_millis(self.progress_ms.load(Ordering::Relaxed));
-        self.started.elapsed().saturating_sub(last) < Self::STUCK_AFTER
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn withheld_numbers_are_gone_at_once() {
-        let published = Published::not_yet("starting");
-        assert_eq!(**published.readiness.load(), Readiness::NotReady("starting".to_owned()));
-        let as_of = Instant::from_millis(7);
-        published.publish(Publication { as_of, readings: Readings::default() }, "churnwatch_customers 1\n".to_owned());
-        assert_eq!((published.as_of(), &**published.readiness.load()), (Some(as_of), &Readiness::Ready));
-        published.withhold("rebalancing");
-        assert_eq!((published.as_of(), published.cohort_text.load().as_str()), (None, ""));
-        assert_eq!(**published.readiness.load(), Readiness::NotReady("rebalancing".to_owned()));
+    /// How long the engine has been silent, where that is too long.
+    pub fn stalled_for(&self) -> Option<Duration> {
+        let last_beat = Duration::from_millis(self.last_beat_ms.load(Ordering::Relaxed));
+        Some(self.started.elapsed().saturating_sub(last_beat)).filter(|silence| *silence > self.stalled_after)
     }
 }
