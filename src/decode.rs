@@ -120,7 +120,7 @@ fn into_range(instant: Instant) -> Instant {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, clippy::arithmetic_side_effects)]
+#[allow(clippy::arithmetic_side_effects, clippy::indexing_slicing, clippy::panic, clippy::unwrap_used)]
 mod tests {
     use lifecycle_event::Event as Content;
     use proptest::prelude::*;

@@ -19,3 +19,6 @@ pub mod proto;
 pub mod readings;
 pub mod shard;
 pub mod snapshot;
+
+// The shell: everything that does I/O, and decides nothing about numbers.
+pub mod input;
