@@ -22,3 +22,4 @@ pub mod snapshot;
 
 // The shell: everything that does I/O, and decides nothing about numbers.
 pub mod input;
+pub mod replay;
