@@ -25,3 +25,6 @@ pub mod tally;
 // The shell: everything that does I/O, and decides nothing about numbers.
 pub mod input;
 pub mod replay;
+
+pub mod own_metrics;
+pub mod publish;
