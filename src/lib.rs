@@ -19,3 +19,6 @@ pub mod proto;
 pub mod readings;
 pub mod shard;
 pub mod snapshot;
+
+// The shell: files, network, terminal. It decides nothing about numbers.
+pub mod settings;
