@@ -27,7 +27,7 @@ pub fn configuration_markdown() -> String {
             "| key | type | default | variable | |\n|---|---|---|---|---|\n"
         };
         for key in section.keys {
-            let default = key.default.map(|d| format!("`{d}`")).unwrap_or_else(|| "none".to_owned());
+            let default = key.default.map(|d| format!("`{d}`")).unwrap_or_default();
             let variable = match (section.repeated, key.name) {
                 (true, _) => String::new(),
                 (false, LIBRDKAFKA) => format!("`{}__…` | ", variable(section.name, key.name)),
