@@ -22,3 +22,8 @@ pub mod snapshot;
 
 // The shell: files, network, terminal. It decides nothing about numbers.
 pub mod settings;
+
+// The commands.
+pub mod cli;
+pub mod telemetry;
+pub mod validate;

@@ -17,12 +17,14 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use jiff::tz::TimeZone;
+use rdkafka::ClientConfig;
 
 use crate::cohort::{Definitions, Dimension, Grouping, Lifecycle, Window};
 use crate::time::{Grid, Instant, Span};
 
 pub use docs::{configuration_markdown, reference_toml};
 pub use librdkafka::Property;
+pub(crate) use problem::nearest;
 pub use problem::{ConfigError, Invalid};
 
 /// Every setting, checked.
@@ -55,6 +57,16 @@ impl Kafka {
     /// The brokers as the client wants them.
     pub fn bootstrap_servers(&self) -> String {
         self.brokers.join(",")
+    }
+
+    /// A client of these brokers with the user's properties; what churnwatch sets itself comes on top.
+    pub fn client_config(&self) -> ClientConfig {
+        let mut config = ClientConfig::new();
+        config.set("bootstrap.servers", self.bootstrap_servers());
+        for property in &self.librdkafka {
+            config.set(&property.name, &property.value);
+        }
+        config
     }
 }
 
