@@ -28,3 +28,10 @@ pub mod replay;
 
 pub mod own_metrics;
 pub mod publish;
+
+pub mod settings;
+
+// The commands.
+pub mod cli;
+pub mod telemetry;
+pub mod validate;
