@@ -15,15 +15,23 @@ pub mod time;
 // The core: pure. No runtime, no Kafka, no files, no clock, no randomness; time is an argument.
 pub mod decode;
 pub mod gauges;
+pub mod history;
 pub mod proto;
 pub mod readings;
 pub mod shard;
 pub mod snapshot;
+pub mod tally;
 
-// The shell: Kafka, files, clocks, threads. It decides nothing about numbers.
+// The shell: everything that does I/O, and decides nothing about numbers.
+pub mod input;
+pub mod replay;
+
+// The shell: everything that does I/O, and decides nothing about numbers.
 pub mod embedded;
+pub mod input;
 pub mod kafka;
 pub mod own_metrics;
 pub mod publish;
+pub mod replay;
 pub mod run;
 pub mod store;
