@@ -23,15 +23,17 @@ pub mod snapshot;
 pub mod tally;
 
 // The shell: everything that does I/O, and decides nothing about numbers.
-pub mod input;
-pub mod replay;
-
-// The shell: everything that does I/O, and decides nothing about numbers.
 pub mod embedded;
 pub mod input;
 pub mod kafka;
 pub mod own_metrics;
 pub mod publish;
+pub mod settings;
+pub mod store;
+pub mod telemetry;
+
+// The commands.
+pub mod cli;
 pub mod replay;
 pub mod run;
-pub mod store;
+pub mod validate;

@@ -4,3 +4,6 @@ mod support;
 
 /// docs/configuration.md and docs/reference.toml are what the code says.
 mod configuration;
+
+/// `run` against an embedded broker: pages, restarts, rebalances, outages, kills.
+mod kafka;
