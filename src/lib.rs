@@ -21,5 +21,6 @@ pub mod shard;
 pub mod snapshot;
 
 // The shell: I/O. It decides nothing about numbers.
+pub mod http;
 pub mod own_metrics;
 pub mod publish;

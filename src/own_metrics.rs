@@ -46,7 +46,7 @@ impl Default for OwnMetrics {
 impl OwnMetrics {
     /// All counters at 0, with every label they can have.
     pub fn new() -> Self {
-        let matcher = Matcher::Full("churnwatch_event_to_gauge_seconds".to_owned());
+        let matcher = Matcher::Full("churnwatch_event_to_gauges_seconds".to_owned());
         let recorder = PrometheusBuilder::new()
             .set_buckets_for_metric(matcher, &EVENT_TO_GAUGE_BUCKETS_SECONDS)
             .expect("there are buckets")
@@ -62,7 +62,7 @@ impl OwnMetrics {
             rejected: Rejection::ALL.map(|rejection| reason("churnwatch_events_rejected_total", rejection.name())),
             beyond_horizon: counter("churnwatch_beyond_horizon_events_total"),
             event_to_gauge_seconds: recorder
-                .register_histogram(&gauges::key(family("churnwatch_event_to_gauge_seconds"), &[]), &METADATA),
+                .register_histogram(&gauges::key(family("churnwatch_event_to_gauges_seconds"), &[]), &METADATA),
             process: metrics_process::Collector::default(),
             unkeyed_records: counter("churnwatch_unkeyed_records_total"),
             snapshot_failures: counter("churnwatch_snapshot_failures_total"),

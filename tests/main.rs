@@ -1,1 +1,8 @@
+//! The integration tests: one binary, one `mod` line an area.
 
+mod support;
+
+/// What is served: content types, compression, readiness, and that a scrape waits for nobody.
+mod http;
+/// docs/metrics.md is what the table says; the whole page of metrics is as it was, and promtool likes it.
+mod metrics;
