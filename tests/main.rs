@@ -2,6 +2,8 @@
 
 mod support;
 
+/// docs/configuration.md and docs/reference.toml are what the code says.
+mod configuration;
 /// What is served: content types, compression, readiness, and that a scrape waits for nobody.
 mod http;
 /// docs/metrics.md is what the table says; the whole page of metrics is as it was, and promtool likes it.
