@@ -7,3 +7,7 @@ mod configuration;
 
 /// `run` against an embedded broker: pages, restarts, rebalances, outages, kills.
 mod kafka;
+/// What is served: content types, compression, readiness, and that a scrape waits for nobody.
+mod http;
+/// docs/metrics.md is what the table says; the whole page of metrics is as it was, and promtool likes it.
+mod metrics;
