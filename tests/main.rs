@@ -2,5 +2,9 @@
 
 mod support;
 
+/// Real purchases, checked against another engine.
+mod cdnow;
 /// Damaged bytes never panic and never allocate without bound.
 mod hostile;
+/// `replay` from files to page and summary.
+mod replay;

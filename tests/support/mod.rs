@@ -1,3 +1,4 @@
 //! What several areas share.
 
 pub mod allocation;
+pub mod cdnow;
