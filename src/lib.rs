@@ -25,3 +25,13 @@ pub mod tally;
 // The shell: everything that does I/O, and decides nothing about numbers.
 pub mod input;
 pub mod replay;
+
+pub mod own_metrics;
+pub mod publish;
+
+pub mod settings;
+
+// The commands.
+pub mod cli;
+pub mod telemetry;
+pub mod validate;
