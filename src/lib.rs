@@ -24,14 +24,12 @@ pub mod tally;
 
 // The shell: everything that does I/O, and decides nothing about numbers.
 pub mod input;
-pub mod replay;
-
 pub mod own_metrics;
 pub mod publish;
-
 pub mod settings;
+pub mod telemetry;
 
 // The commands.
 pub mod cli;
-pub mod telemetry;
+pub mod replay;
 pub mod validate;
