@@ -2,6 +2,7 @@
 //! mutations of valid bytes at every run. `fuzz/` looks further.
 
 mod mutation;
+mod snapshot;
 
 use std::io::Write as _;
 
