@@ -23,13 +23,14 @@ pub mod snapshot;
 pub mod tally;
 
 // The shell: everything that does I/O, and decides nothing about numbers.
+pub mod http;
 pub mod input;
 pub mod own_metrics;
 pub mod publish;
+pub mod replay;
 pub mod settings;
 pub mod telemetry;
 
 // The commands.
 pub mod cli;
-pub mod replay;
 pub mod validate;
