@@ -20,10 +20,12 @@ pub mod readings;
 pub mod shard;
 pub mod snapshot;
 
-// The shell: files, network, terminal. It decides nothing about numbers.
+// The shell: everything that does I/O, and decides nothing about numbers.
+pub mod cli;
+pub mod input;
 pub mod settings;
+pub mod telemetry;
 
 // The commands.
-pub mod cli;
-pub mod telemetry;
+pub mod replay;
 pub mod validate;
