@@ -23,6 +23,7 @@ pub struct Cli {
 
 const EXAMPLES: &str = "\
 Examples:
+  churnwatch replay --as-of 2026-02-01T00:00:00Z events.jsonl
   churnwatch validate --config churnwatch.toml --check-connectivity
   CHURNWATCH__WINDOWS__LENGTHS=7d,90d churnwatch validate
 

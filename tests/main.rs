@@ -2,5 +2,9 @@
 
 mod support;
 
+/// The binary as people call it: exit codes, streams, help.
+mod cli;
 /// docs/configuration.md and docs/reference.toml are what the code says.
 mod configuration;
+/// validate --check-connectivity against a broker.
+mod connectivity;
