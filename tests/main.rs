@@ -14,3 +14,8 @@ mod replay;
 mod http;
 /// docs/metrics.md is what the table says; the whole page of metrics is as it was, and promtool likes it.
 mod metrics;
+/// The binary as people call it: exit codes, streams, help.
+mod cli;
+/// docs/configuration.md and docs/reference.toml are what the code says.
+/// validate --check-connectivity against a broker.
+mod connectivity;
