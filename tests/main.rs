@@ -10,6 +10,9 @@ mod configuration;
 mod hostile;
 /// `replay` from files to page and summary.
 mod replay;
+
+/// `run` against an embedded broker: pages, restarts, rebalances, outages, kills.
+mod kafka;
 /// What is served: content types, compression, readiness, and that a scrape waits for nobody.
 mod http;
 /// docs/metrics.md is what the table says; the whole page of metrics is as it was, and promtool likes it.
