@@ -29,12 +29,12 @@ pub mod input;
 pub mod kafka;
 pub mod own_metrics;
 pub mod publish;
-pub mod replay;
 pub mod settings;
 pub mod store;
 pub mod telemetry;
 
 // The commands.
 pub mod cli;
+pub mod replay;
 pub mod run;
 pub mod validate;
