@@ -23,6 +23,7 @@ pub struct Cli {
 
 const EXAMPLES: &str = "\
 Examples:
+  churnwatch replay --as-of 2026-02-01T00:00:00Z events.jsonl
   churnwatch validate --config churnwatch.toml --check-connectivity
   CHURNWATCH__WINDOWS__LENGTHS=7d,90d churnwatch validate
 
@@ -65,7 +66,7 @@ pub enum Command {
     /// Read the topics, and serve the gauges over HTTP
     #[command(after_help = RunArgs::EXAMPLES)]
     Run(RunArgs),
-    /// Compute the gauges from event files, as of one instant
+    /// Print the cohort gauges that files of events amount to
     #[command(after_help = ReplayArgs::EXAMPLES)]
     Replay(ReplayArgs),
     /// Write event files into a topic
@@ -151,19 +152,11 @@ Examples:
   zcat events.jsonl.gz | churnwatch replay -
 
 Only the page of gauges goes to stdout; problems and the summary go to stderr.";
-}
 
-impl From<ReplayArgs> for replay::Options {
-    fn from(args: ReplayArgs) -> Self {
-        let InputArgs { format, strict, files } = args.input;
-        Self { files, format: format.map(Format::from), as_of: args.as_of, strict }
-    }
-}
-
-impl From<ImportArgs> for import::Options {
-    fn from(args: ImportArgs) -> Self {
-        let InputArgs { format, strict, files } = args.input;
-        Self { files, format: format.map(Format::from), strict }
+    /// What `replay` takes.
+    pub fn options(self) -> replay::Options {
+        let InputArgs { format, strict, files } = self.input;
+        replay::Options { files, format: format.map(Format::from), as_of: self.as_of, strict }
     }
 }
 
@@ -173,7 +166,7 @@ pub struct InputArgs {
     /// How events are written; guessed from the file's name if not given
     #[arg(long, value_name = "FORMAT")]
     pub format: Option<InputFormat>,
-    /// Fail at the end if any line could not be read or any event was rejected
+    /// Fail if any line cannot be read or any event is rejected
     #[arg(long)]
     pub strict: bool,
     /// Files of events, in any order; `-` is stdin
@@ -213,6 +206,12 @@ pub struct ImportArgs {
 }
 
 impl ImportArgs {
+    /// What `import` takes.
+    pub fn options(self) -> import::Options {
+        let InputArgs { format, strict, files } = self.input;
+        import::Options { files, format: format.map(Format::from), strict }
+    }
+
     /// For `after_help`.
     pub const EXAMPLES: &str = "\
 Examples:

@@ -21,15 +21,12 @@ fn main() -> ExitCode {
 fn execute(Cli { global, command }: Cli) -> Result<ExitCode> {
     match command {
         Command::Run(args) => return run::run(&global.settings(&args.overrides())?, args.rebuild),
-        Command::Import(args) => return import::run(&global.settings(&args.overrides())?, &args.into()),
+        Command::Import(args) => return import::run(&global.settings(&args.overrides())?, &args.options()),
         Command::Snapshot(SnapshotCommand::Inspect { files }) => {
             let settings = global.settings(&[])?;
             return inspect::run(settings.definitions(), &files, &mut io::stdout().lock());
         }
-        Command::Replay(args) => {
-            let settings = global.settings(&[])?;
-            return replay::run(&settings.definitions(), &args.into());
-        }
+        Command::Replay(args) => return replay::run(&global.settings(&[])?.definitions(), &args.options()),
         Command::Validate(args) => {
             let settings = global.settings(&args.kafka.overrides())?;
             validate::run(&settings, args.check_connectivity, &mut io::stdout().lock())?;
