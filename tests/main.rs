@@ -1,5 +1,7 @@
 //! The integration tests: one binary, one `mod` line an area.
 
+#![allow(clippy::unwrap_used, clippy::too_many_lines, reason = "a test that fails says where; a scenario may be long")]
+
 mod support;
 
 /// The binary as people call it: exit codes, streams, help.
@@ -8,3 +10,5 @@ mod cli;
 mod configuration;
 /// validate --check-connectivity against a broker.
 mod connectivity;
+/// The style that no compiler checks.
+mod tidy;
