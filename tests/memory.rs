@@ -3,6 +3,9 @@
 //! A binary of its own: resident memory is the process's, and no other test may share it. `MEMORY_CUSTOMERS` sets
 //! how many customers there are (default one million).
 
+#![expect(clippy::print_stdout, reason = "the measurements are what it is for")]
+#![expect(clippy::type_complexity, reason = "a row of a table")]
+
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -174,7 +177,7 @@ fn activity(n: usize) -> Vec<LifecycleEvent> {
 fn leaving(n: usize) -> Option<LifecycleEvent> {
     let reason = EndReason::Cancelled.into();
     let what = Event::Ended(Ended { reason, effective_time: None });
-    (n / 7 % 10 == 0).then(|| event(n, false, offset(n) + 70 * DAY, what))
+    (n / 7).is_multiple_of(10).then(|| event(n, false, offset(n) + 70 * DAY, what))
 }
 
 fn resident_bytes() -> u64 {

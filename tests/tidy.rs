@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 const MAX_LINES: usize = 420;
 
 /// Files that are longer, and why they stay so.
-const LONG_FILES: [(&str, &str); 0] = [];
+const LONG_FILES: [(&str, &str); 1] =
+    [("src/kafka/worker.rs", "the life of a partition: one match over its state and what happens to it")];
 
 /// A file of the repository.
 struct File {
@@ -22,7 +23,8 @@ impl File {
         if self.path.starts_with("tests/") || self.path.ends_with("/tests.rs") || self.path.contains("/tests/") {
             return "";
         }
-        self.text.split("\n#[cfg(test)]\nmod tests {").next().unwrap_or_default()
+        // The attributes of the tests' module count as code: a line or two.
+        self.text.split("\nmod tests {").next().unwrap_or_default()
     }
 
     fn tests(&self) -> &str {
@@ -286,5 +288,5 @@ fn the_checks_find_what_they_look_for() {
     assert_eq!(uses("f", "let x = std::time::Instant::now();\nuse crate::time::Instant;", &["std::time"]).len(), 1);
     assert!(is_absolute("see /srv/x", "/srv/") && !is_absolute("https://a/srv/x", "/srv/"));
     let file = File { path: "src/a.rs".into(), text: "//! A.\nfn a() {}\n\n#[cfg(test)]\nmod tests {\n}\n".into() };
-    assert_eq!((file.code().lines().count(), file.tests().contains("mod tests")), (2, true));
+    assert_eq!((file.code().lines().count(), file.tests().contains("mod tests")), (4, true));
 }
