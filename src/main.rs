@@ -1,5 +1,7 @@
 //! The commands, each a line; what may be typed stands in `cli`.
 
+#![expect(clippy::print_stderr, reason = "the one place that speaks for the process")]
+
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 
@@ -19,7 +21,10 @@ fn main() -> ExitCode {
 
 fn execute(Cli { global, command }: Cli) -> Result<ExitCode> {
     match command {
-        Command::Replay(args) => return replay::run(&global.settings(&[])?.definitions(), &args.options()),
+        Command::Replay(args) => {
+            let settings = global.settings(&[])?;
+            return replay::run(&settings.definitions(), &args.into());
+        }
         Command::Validate(args) => {
             let settings = global.settings(&args.kafka.overrides())?;
             validate::run(&settings, args.check_connectivity, &mut io::stdout().lock())?;

@@ -79,6 +79,7 @@ pub struct Instance {
 impl Instance {
     /// Starts reading. Fails on what no retry can mend, such as an unknown client property; a broker that is
     /// not there is waited for.
+    #[expect(clippy::too_many_lines, reason = "all threads and channels, wired in one place in the order data flows")]
     pub fn start(options: Options, metrics: OwnMetrics) -> anyhow::Result<Self> {
         let store = Store::open(&options.snapshot.directory, options.snapshot.keep)?;
         let published = Arc::new(Published::new(STALLED_AFTER));

@@ -1,5 +1,7 @@
 //! The integration tests: one binary, one `mod` line an area.
 
+#![allow(clippy::unwrap_used, clippy::too_many_lines, reason = "a test that fails says where; a scenario may be long")]
+
 mod support;
 
 /// Real purchases, checked against another engine.
@@ -20,3 +22,5 @@ mod kafka;
 mod metrics;
 /// `replay` from files to page and summary.
 mod replay;
+/// The style that no compiler checks.
+mod tidy;
