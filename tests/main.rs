@@ -2,9 +2,23 @@
 
 mod support;
 
+/// Real purchases, checked against another engine.
+mod cdnow;
 /// docs/configuration.md and docs/reference.toml are what the code says.
 mod configuration;
+/// Damaged bytes never panic and never allocate without bound.
+mod hostile;
+/// `replay` from files to page and summary.
+mod replay;
+
+/// `run` against an embedded broker: pages, restarts, rebalances, outages, kills.
+mod kafka;
 /// What is served: content types, compression, readiness, and that a scrape waits for nobody.
 mod http;
 /// docs/metrics.md is what the table says; the whole page of metrics is as it was, and promtool likes it.
 mod metrics;
+/// The binary as people call it: exit codes, streams, help.
+mod cli;
+/// docs/configuration.md and docs/reference.toml are what the code says.
+/// validate --check-connectivity against a broker.
+mod connectivity;
