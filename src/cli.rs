@@ -7,9 +7,9 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum, ValueHint};
 use clap_complete::Shell;
 
 use crate::input::Format;
-use crate::replay;
 use crate::settings::{self, ConfigError, Override, Settings, duration};
 use crate::time::{Instant, Span};
+use crate::{import, replay};
 
 /// Exact rolling churn and retention of customers and recurring revenue, from Kafka to Prometheus.
 #[derive(Debug, Parser)]
@@ -63,10 +63,19 @@ pub enum LogFormat {
 /// One variant a command; what it does stands in `main`.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Read the topics, and serve the gauges over HTTP
+    #[command(after_help = RunArgs::EXAMPLES)]
+    Run(RunArgs),
     /// Compute the gauges from event files, as of one instant
     /// Print the cohort gauges that files of events amount to
     #[command(after_help = ReplayArgs::EXAMPLES)]
     Replay(ReplayArgs),
+    /// Write event files into a topic
+    #[command(after_help = ImportArgs::EXAMPLES)]
+    Import(ImportArgs),
+    /// Look into snapshots
+    #[command(subcommand)]
+    Snapshot(SnapshotCommand),
     /// Check the configuration, and print what it amounts to
     #[command(after_help = ValidateArgs::EXAMPLES)]
     Validate(ValidateArgs),
@@ -150,6 +159,13 @@ impl From<ReplayArgs> for replay::Options {
     fn from(args: ReplayArgs) -> Self {
         let InputArgs { format, strict, files } = args.input;
         Self { files, format: format.map(Format::from), as_of: args.as_of, strict }
+    }
+}
+
+impl From<ImportArgs> for import::Options {
+    fn from(args: ImportArgs) -> Self {
+        let InputArgs { format, strict, files } = args.input;
+        Self { files, format: format.map(Format::from), strict }
     }
 }
 

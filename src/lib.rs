@@ -56,6 +56,8 @@ pub mod telemetry;
 
 // The commands.
 pub mod cli;
+pub mod import;
+pub mod inspect;
 pub mod replay;
 pub mod run;
 pub mod validate;

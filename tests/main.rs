@@ -14,6 +14,7 @@ mod configuration;
 mod connectivity;
 /// Damaged bytes never panic and never allocate without bound.
 mod hostile;
+
 /// What is served: content types, compression, readiness, and that a scrape waits for nobody.
 mod http;
 /// `run` against an embedded broker: pages, restarts, rebalances, outages, kills.
