@@ -19,3 +19,6 @@ pub mod proto;
 pub mod readings;
 pub mod shard;
 pub mod snapshot;
+
+// The shell: input and output; it decides nothing about the numbers.
+pub mod demo;
