@@ -44,6 +44,7 @@ pub struct Region {
     utc_offset_hours: i64,
 }
 
+/// Their shares add up to 100.
 pub const REGIONS: [Region; 3] = [
     Region { name: "eu", currency: "EUR", share: 45, utc_offset_hours: 1 },
     Region { name: "us", currency: "USD", share: 35, utc_offset_hours: -6 },
@@ -62,7 +63,7 @@ pub const YEARLY_CANCELS_FACTOR: f64 = 8.0;
 pub const YEARLY_CANCELS_WITHIN: Span = Span::days(45);
 
 /// New signups a day for each customer there was at the opening.
-pub const SIGNUPS_A_DAY: f64 = 0.0028;
+pub const SIGNUPS_A_DAY: f64 = 0.0024;
 pub const TRIAL_LENGTH: Span = Span::days(14);
 pub const TRIAL_PROBABILITY: f64 = 0.4;
 pub const TRIAL_CONVERTS_PROBABILITY: f64 = 0.45;

@@ -3,4 +3,8 @@
 mod customer;
 pub mod delivery;
 mod market;
+mod page;
 pub mod population;
+mod screen;
+mod spike;
+mod table;

@@ -38,7 +38,7 @@ pub struct Population {
     agenda: BinaryHeap<Reverse<Entry>>,
     entries: u64,
     events: u64,
-    signup_gap: Span,
+    signups_a_day: f64,
 }
 
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
@@ -75,19 +75,20 @@ enum Step {
 impl Population {
     /// A population that has about `customers` subscribers from the opening on and grows slowly.
     pub fn new(seed: u64, customers: usize) -> Self {
-        let signups_a_day = SIGNUPS_A_DAY * customers.max(1) as f64;
         let mut population = Self {
             rng: ChaCha8Rng::seed_from_u64(seed),
             customers: Vec::with_capacity(customers * 5 / 4),
             agenda: BinaryHeap::new(),
             entries: 0,
             events: 0,
-            signup_gap: Span::from_millis((Span::DAY.as_millis() as f64 / signups_a_day) as i64),
+            signups_a_day: SIGNUPS_A_DAY * customers.max(1) as f64,
         };
         for _ in 0..customers {
             population.add_to_book();
         }
-        population.plan_signup(OPENING);
+        for region in 0..REGIONS.len() {
+            population.plan_signup(region, OPENING);
+        }
         population.plan(SPIKE, 0, Step::SpikeBegins);
         population
     }
@@ -98,9 +99,10 @@ impl Population {
         self.agenda.push(Reverse(Entry { at, number: self.entries, customer, episode, step }));
     }
 
-    fn plan_signup(&mut self, now: Instant) {
-        let region = draw_by_share(&mut self.rng, REGIONS.iter().map(|r| r.share));
-        let at = next_in_rhythm(&mut self.rng, now, self.signup_gap, region);
+    fn plan_signup(&mut self, region: usize, now: Instant) {
+        let a_day = self.signups_a_day * f64::from(REGIONS[region].share) / 100.0;
+        let mean_gap = Span::from_millis((Span::DAY.as_millis() as f64 / a_day) as i64);
+        let at = next_in_rhythm(&mut self.rng, now, mean_gap, region);
         let newcomer = self.add_customer(region);
         self.plan(at, newcomer, Step::SignUp);
     }
@@ -120,8 +122,8 @@ impl Population {
         let id = self.add_customer(region);
         let age = draw_span(&mut self.rng, Span::days(700));
         let joined = next_in_rhythm(&mut self.rng, OPENING - age - Span::days(14), Span::DAY, region);
-        // A draw from the rhythm has no upper limit; the book has.
         let customer = &mut self.customers[id];
+        // A draw from the rhythm has no upper limit; the book has.
         customer.anchor = joined.min(OPENING - Span::HOUR);
         while customer.term_end() <= OPENING {
             customer.terms += 1;
@@ -249,7 +251,7 @@ impl Population {
     }
 
     fn sign_up(&mut self, id: usize, now: Instant) -> Event {
-        self.plan_signup(now);
+        self.plan_signup(self.customers[id].region, now);
         if !self.rng.random_bool(TRIAL_PROBABILITY) {
             return self.subscribe(id, now);
         }
