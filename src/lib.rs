@@ -20,5 +20,7 @@ pub mod readings;
 pub mod shard;
 pub mod snapshot;
 
-// The shell: input and output; it decides nothing about the numbers.
+// The shell: everything that does I/O, and decides nothing about numbers.
 pub mod demo;
+pub mod input;
+pub mod replay;
