@@ -22,5 +22,11 @@ pub mod snapshot;
 
 // The shell: everything that does I/O, and decides nothing about numbers.
 pub mod demo;
+pub mod embedded;
 pub mod input;
+pub mod kafka;
+pub mod own_metrics;
+pub mod publish;
 pub mod replay;
+pub mod run;
+pub mod store;
