@@ -15,10 +15,12 @@ pub mod time;
 // The core: pure. No runtime, no Kafka, no files, no clock, no randomness; time is an argument.
 pub mod decode;
 pub mod gauges;
+pub mod history;
 pub mod proto;
 pub mod readings;
 pub mod shard;
 pub mod snapshot;
+pub mod tally;
 
 // The shell: everything that does I/O, and decides nothing about numbers.
 pub mod demo;
@@ -29,4 +31,10 @@ pub mod own_metrics;
 pub mod publish;
 pub mod replay;
 pub mod run;
+pub mod settings;
 pub mod store;
+
+// The commands.
+pub mod cli;
+pub mod telemetry;
+pub mod validate;
