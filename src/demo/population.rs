@@ -154,10 +154,11 @@ impl Population {
         }
     }
 
+    /// Usage is on record from [`LIVE`] on: a billing system, from which the weeks before come, knows of none.
     fn plan_use(&mut self, id: usize, now: Instant) {
         let customer = &self.customers[id];
         let mean_gap = Span::days(7).as_millis() as f64 / PLANS[customer.plan].uses_per_week;
-        let at = next_in_rhythm(&mut self.rng, now, Span::from_millis(mean_gap as i64), customer.region);
+        let at = next_in_rhythm(&mut self.rng, now.max(LIVE), Span::from_millis(mean_gap as i64), customer.region);
         self.plan(at, id, Step::Use);
     }
 

@@ -15,8 +15,8 @@ pub struct Churn {
 
 /// Watches one cohort's churn over a window of a given length.
 ///
-/// It is a spike when the lower bound of the churn now lies above the median of the upper bounds that were
-/// published while no day of the window now was in sight, and the window began with enough customers.
+/// It is a spike when the lower bound of the churn now lies above `MARGIN` times the median of the upper bounds
+/// that were published while no day of the window now was in sight, and the window began with enough customers.
 pub struct Watch {
     window: Span,
     /// When, and the upper bound then; at most one per `SAMPLE_EVERY`, the oldest first.
@@ -24,11 +24,13 @@ pub struct Watch {
 }
 
 /// The rule in one line.
-pub const RULE: &str = "95% interval of 7d churn wholly above the cohort's usual upper bound";
+pub const RULE: &str = "spike: 7d churn's lower 95% bound above 1.5 times its usual upper bound";
 
 impl Watch {
     /// Below this many customers at the window's start, chance says more than any rule.
     pub const MIN_CUSTOMERS: f64 = 50.0;
+    /// Many cohorts are looked at many times: without a margin, one in ten runs would mark a cohort by chance.
+    const MARGIN: f64 = 1.5;
     /// Fewer earlier samples make no baseline.
     const MIN_SAMPLES: usize = 6;
     const SAMPLE_EVERY: Span = Span::from_millis(12 * Span::HOUR.as_millis());
@@ -46,7 +48,7 @@ impl Watch {
             self.baseline.retain(|&(at, _)| at >= as_of - Self::BASELINE);
         }
         let usual = self.usual(as_of);
-        churn.start >= Self::MIN_CUSTOMERS && usual.is_some_and(|usual| churn.lower > usual)
+        churn.start >= Self::MIN_CUSTOMERS && usual.is_some_and(|usual| churn.lower > Self::MARGIN * usual)
     }
 
     /// The median of the upper bounds before the window now.
@@ -83,8 +85,8 @@ mod tests {
     #[test]
     fn a_lower_bound_above_the_usual_upper_bound_is_a_spike() {
         let (mut watch, now) = quiet();
-        assert!(!watch.observe(now, churn(1000.0, 0.0149)));
-        assert!(watch.observe(now, churn(1000.0, 0.0151)));
+        assert!(!watch.observe(now, churn(1000.0, 0.0224)));
+        assert!(watch.observe(now, churn(1000.0, 0.0226)));
     }
 
     #[test]

@@ -60,13 +60,21 @@ pub struct Spike {
 }
 
 /// What stands above and below the numbers.
+#[derive(Clone, Copy, Default)]
 pub struct Margins<'a> {
     pub events_per_second: f64,
     pub url: &'a str,
     pub footer: &'a str,
 }
 
+impl Default for Board {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Board {
+    /// Nothing published yet.
     pub fn new() -> Self {
         let cohort = |plan, region| {
             let watch = Watch::new(SPIKE_WINDOW);
@@ -326,7 +334,7 @@ http://localhost:8642/metrics
  business · apac       1,000    1.0%       99.0%    1.0%       99.0%
 
 ▲ basic · eu since 2026-01-20: 15.0% on 2026-01-21, all others then 1.0%
-▲ 95% interval of 7d churn wholly above the cohort's usual upper bound
+▲ spike: 7d churn's lower 95% bound above 1.5 times its usual upper bound
 Ctrl-C ends the demo.
 ";
         assert_eq!(text, &expected[1..]);
@@ -338,7 +346,7 @@ Ctrl-C ends the demo.
         let mut board = spiking_board();
         board.update(day(24), &page(0.01));
         let text = board.render(&MARGINS, false);
-        assert!(!text.contains("▲ spike") && text.contains("▲ basic · eu since 2026-01-20"), "{text}");
+        assert!(!text.contains("▲ spike\n") && text.contains("▲ basic · eu since 2026-01-20"), "{text}");
     }
 
     #[test]
