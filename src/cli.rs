@@ -6,6 +6,8 @@ use std::time::Duration;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum, ValueHint};
 use clap_complete::Shell;
 
+use crate::input::Format;
+use crate::replay;
 use crate::settings::{self, ConfigError, Override, Settings, duration};
 use crate::time::{Instant, Span};
 
@@ -60,6 +62,9 @@ pub enum LogFormat {
 /// One variant a command; what it does stands in `main`.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Compute the gauges from event files, as of one instant
+    #[command(after_help = ReplayArgs::EXAMPLES)]
+    Replay(ReplayArgs),
     /// Check the configuration, and print what it amounts to
     #[command(after_help = ValidateArgs::EXAMPLES)]
     Validate(ValidateArgs),
@@ -139,6 +144,13 @@ Examples:
 Only the page of gauges goes to stdout; problems and the summary go to stderr.";
 }
 
+impl From<ReplayArgs> for replay::Options {
+    fn from(args: ReplayArgs) -> Self {
+        let InputArgs { format, strict, files } = args.input;
+        Self { files, format: format.map(Format::from), as_of: args.as_of, strict }
+    }
+}
+
 /// Event files, for `replay` and `import`.
 #[derive(Debug, Args)]
 pub struct InputArgs {
@@ -160,6 +172,15 @@ pub enum InputFormat {
     Jsonl,
     /// Messages, each after its length
     Protobuf,
+}
+
+impl From<InputFormat> for Format {
+    fn from(format: InputFormat) -> Self {
+        match format {
+            InputFormat::Jsonl => Self::Jsonl,
+            InputFormat::Protobuf => Self::Protobuf,
+        }
+    }
 }
 
 /// `churnwatch import`
