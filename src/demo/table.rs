@@ -103,6 +103,21 @@ impl Board {
         self.cohorts.iter().filter_map(|cohort| cohort.spike.as_ref())
     }
 
+    /// What became of everybody, and of those with a spike, in lines.
+    pub fn summary(&self) -> Vec<String> {
+        let mut lines = Vec::new();
+        if let Some(customers) = self.everyone.customers {
+            lines.push(format!("customers   {}", thousands(customers)));
+        }
+        for (index, cohort) in self.cohorts.iter().enumerate() {
+            let (Some(spike), Some(window)) = (&cohort.spike, cohort.row.windows[0]) else { continue };
+            lines.push(format!("spike       {}", spike.describe().trim_start_matches("▲ ")));
+            let (now, others) = (percent(window.churn.ratio), percent(self.churn_of_all_but(index)));
+            lines.push(format!("            {} churn in the end: {now}, all others {others}", WINDOWS[0]));
+        }
+        lines
+    }
+
     /// The churn in the first window of all cohorts but one together.
     fn churn_of_all_but(&self, index: usize) -> f64 {
         let others = self.cohorts.iter().enumerate().filter(|&(i, _)| i != index);
@@ -347,6 +362,16 @@ Ctrl-C ends the demo.
         board.update(day(24), &page(0.01));
         let text = board.render(&MARGINS, false);
         assert!(!text.contains("▲ spike\n") && text.contains("▲ basic · eu since 2026-01-20"), "{text}");
+    }
+
+    #[test]
+    fn the_summary_compares_the_spike_with_the_others() {
+        let expected = [
+            "customers   12,345",
+            "spike       basic · eu since 2026-01-20: 15.0% on 2026-01-21, all others then 1.0%",
+            "            7d churn in the end: 14.0%, all others 1.0%",
+        ];
+        assert_eq!(spiking_board().summary(), expected);
     }
 
     #[test]
