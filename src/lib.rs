@@ -24,6 +24,7 @@ pub mod tally;
 
 // The shell: everything that does I/O, and decides nothing about numbers.
 pub mod embedded;
+pub mod http;
 pub mod input;
 pub mod kafka;
 pub mod own_metrics;

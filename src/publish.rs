@@ -9,6 +9,11 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use crate::readings::Readings;
 use crate::time::Instant;
 
+pub(crate) mod rounds;
+
+/// Asks for a publication before the interval is over.
+pub(crate) struct Nudge;
+
 /// The last published texts, swapped in whole: a reader waits for nobody.
 pub struct Published {
     /// The cohort gauges ([`crate::gauges::cohort_page`]); empty while nothing may be published.

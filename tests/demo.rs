@@ -14,7 +14,7 @@ use churnwatch::time::{Instant, Span};
 
 /// The board after so many days of life, published twice a day.
 fn watch(seed: u64, customers: usize, days: i64, mut each: impl FnMut(Instant, &Page, &Board)) -> Board {
-    let definitions: Arc<Definitions> = Arc::new(demo::settings(&[]).unwrap().definitions());
+    let definitions: Arc<Definitions> = Arc::new(demo::settings().unwrap().definitions());
     let mut shard = Shard::new(definitions.clone(), HashKey([7; 16]));
     let mut board = Board::new();
     let mut next = LIVE;

@@ -78,13 +78,12 @@ impl<'a> Feed<'a> {
 
     /// A feed from the beginning of the population's book.
     pub fn new(
-        brokers: &str,
+        mut client: ClientConfig,
         topic: &'a str,
         deliveries: Deliveries<Population>,
         progress: &'a Progress,
     ) -> anyhow::Result<Self> {
-        let producer = ClientConfig::new()
-            .set("bootstrap.servers", brokers)
+        let producer = client
             .set("enable.idempotence", "true")
             .set("linger.ms", "5")
             .create_with_context(Acknowledgements::default())

@@ -17,11 +17,10 @@ pub mod table;
 
 use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant as Moment};
 
-use anyhow::{anyhow, ensure};
+use anyhow::{Context, anyhow, ensure};
 
 use self::delivery::Deliveries;
 use self::ending::{EndSignal, TemporaryDirectory};
@@ -30,9 +29,9 @@ use self::population::Population;
 use self::show::Show;
 use crate::embedded::Broker;
 use crate::http::{self, ListenError};
-use crate::kafka;
-use crate::run::{self, Clock, Instance, SnapshotOptions};
-use crate::settings::{self, ConfigError, Override, Settings};
+use crate::own_metrics::OwnMetrics;
+use crate::run::{self, Instance};
+use crate::settings::{self, ConfigError, Settings};
 use crate::time::Span;
 
 /// What the demo is told.
@@ -65,9 +64,9 @@ impl Default for Options {
 /// The demo's configuration: what a user of the same events would write.
 pub const CONFIGURATION: &str = include_str!("churnwatch.toml");
 
-/// The settings in [`CONFIGURATION`], with some overridden.
-pub fn settings(overrides: &[Override]) -> Result<Settings, ConfigError> {
-    settings::parse("the demo's configuration", CONFIGURATION, Path::new(""), [], overrides)
+/// The settings in [`CONFIGURATION`].
+pub fn settings() -> Result<Settings, ConfigError> {
+    settings::parse("the demo's configuration", CONFIGURATION, Path::new(""), [], &[])
 }
 
 const FRAME_INTERVAL: Duration = Duration::from_millis(200);
@@ -83,18 +82,21 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
     let ends_at = options.for_.map(|length| started + length);
     let end_signal = EndSignal::listen()?;
     let snapshots = TemporaryDirectory::create()?;
-    let settings = settings(&[])?;
-    let [topic] = &settings.kafka.topics[..] else { return Err(anyhow!("the demo's configuration has one topic")) };
-
     let broker = Broker::start()?;
+    let mut settings = settings()?;
+    settings.kafka.brokers = vec![broker.bootstrap_servers()?];
+    settings.snapshot.directory = snapshots.path().to_owned();
+    let topic = settings.kafka.topics.first().context("the demo's configuration names no topic")?;
     broker.create_topic(topic, partitions(options.customers))?;
+
     let progress = Progress::default();
     let deliveries = Deliveries::new(Population::new(options.seed, options.customers), options.seed);
-    let mut feed = Feed::new(&broker.bootstrap_servers()?, topic, deliveries, &progress)?;
+    let mut feed = Feed::new(settings.kafka.client_config(), topic, deliveries, &progress)?;
     feed.produce_book()?;
 
-    let instance = Instance::start(instance_options(&settings, broker.bootstrap_servers()?, snapshots.path()))?;
-    let server = serve(options.listen, &instance)?;
+    let metrics = OwnMetrics::new();
+    let instance = Instance::start(run::Options::new(&settings), metrics.clone())?;
+    let server = serve(options.listen, &instance, &metrics)?;
     let mut show = Show::new(&instance, &format!("http://{}/metrics", server.address()));
 
     let stop = AtomicBool::new(false);
@@ -135,32 +137,9 @@ fn partitions(customers: usize) -> i32 {
     i32::try_from(customers / 6_000).unwrap_or(i32::MAX).max(4)
 }
 
-fn instance_options(settings: &Settings, brokers: String, snapshots: &Path) -> run::Options {
-    run::Options {
-        definitions: Arc::new(settings.definitions()),
-        kafka: kafka::Options {
-            brokers,
-            topics: settings.kafka.topics.clone(),
-            group_id: settings.kafka.group_id.clone(),
-            properties: Default::default(),
-            workers: std::thread::available_parallelism().map_or(1, usize::from),
-        },
-        clock: Clock::Event,
-        max_future: settings.time.max_future,
-        snapshots: SnapshotOptions {
-            directory: snapshots.to_owned(),
-            interval: settings.snapshot.interval,
-            keep: settings.snapshot.keep,
-        },
-        publish_interval: settings.http.publish_interval,
-        rebuild: false,
-        now: run::wall_clock,
-    }
-}
-
 /// Serves the metrics on the address asked for, or on a free port where that one is taken.
-fn serve(address: SocketAddr, instance: &Instance) -> anyhow::Result<http::Server> {
-    let start = |address| http::Server::start(address, instance.published().clone(), instance.own_metrics().clone());
+fn serve(address: SocketAddr, instance: &Instance, metrics: &OwnMetrics) -> anyhow::Result<http::Server> {
+    let start = |address| http::Server::start(address, instance.published().clone(), metrics.clone());
     start(address).or_else(|error| match error.downcast_ref() {
         Some(ListenError::InUse(_)) => {
             let server = start(SocketAddr::new(address.ip(), 0))?;
