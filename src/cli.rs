@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum, ValueHint};
 use clap_complete::Shell;
 
+use crate::demo;
 use crate::input::Format;
 use crate::replay;
 use crate::settings::{self, ConfigError, Override, Settings, duration};
@@ -62,6 +63,9 @@ pub enum LogFormat {
 /// One variant a command; what it does stands in `main`.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Show what churnwatch does, on a simulated subscription business
+    #[command(after_help = DemoArgs::EXAMPLES)]
+    Demo(DemoArgs),
     /// Compute the gauges from event files, as of one instant
     #[command(after_help = ReplayArgs::EXAMPLES)]
     Replay(ReplayArgs),
@@ -238,6 +242,12 @@ Examples:
   churnwatch demo --for 30s --seed 7
 
 Nothing else is needed: the broker is inside the process, and nothing is kept.";
+}
+
+impl From<DemoArgs> for demo::Options {
+    fn from(DemoArgs { duration, speed, seed, customers, listen }: DemoArgs) -> Self {
+        Self { for_: duration, speed, seed, customers: customers as usize, listen }
+    }
 }
 
 /// `churnwatch validate`

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use churnwatch::cli::{Cli, Command};
 use churnwatch::settings::ConfigError;
-use churnwatch::{replay, telemetry, validate};
+use churnwatch::{demo, replay, telemetry, validate};
 use clap::Parser;
 
 fn main() -> ExitCode {
@@ -19,6 +19,7 @@ fn main() -> ExitCode {
 
 fn execute(Cli { global, command }: Cli) -> Result<ExitCode> {
     match command {
+        Command::Demo(args) => demo::run(&args.into())?,
         Command::Replay(args) => {
             let settings = global.settings(&[])?;
             return replay::run(&settings.definitions(), &args.into());
