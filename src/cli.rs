@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum, ValueHint};
 use clap_complete::Shell;
 
+use crate::demo;
 use crate::input::Format;
 use crate::settings::{self, ConfigError, Override, Settings, duration};
 use crate::time::{Instant, Span};
@@ -66,7 +67,9 @@ pub enum Command {
     /// Read the topics, and serve the gauges over HTTP
     #[command(after_help = RunArgs::EXAMPLES)]
     Run(RunArgs),
-    /// Compute the gauges from event files, as of one instant
+    /// Show what churnwatch does, on a simulated subscription business
+    #[command(after_help = DemoArgs::EXAMPLES)]
+    Demo(DemoArgs),
     /// Print the cohort gauges that files of events amount to
     #[command(after_help = ReplayArgs::EXAMPLES)]
     Replay(ReplayArgs),
@@ -256,6 +259,12 @@ Examples:
   churnwatch demo --for 30s --seed 7
 
 Nothing else is needed: the broker is inside the process, and nothing is kept.";
+}
+
+impl From<DemoArgs> for demo::Options {
+    fn from(DemoArgs { duration, speed, seed, customers, listen }: DemoArgs) -> Self {
+        Self { for_: duration, speed, seed, customers: customers as usize, listen }
+    }
 }
 
 /// `churnwatch validate`

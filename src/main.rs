@@ -9,7 +9,7 @@ use anyhow::Result;
 use churnwatch::cli::{Cli, Command, SnapshotCommand};
 use churnwatch::settings::ConfigError;
 use churnwatch::store::StoreError;
-use churnwatch::{import, inspect, replay, run, telemetry, validate};
+use churnwatch::{demo, import, inspect, replay, run, telemetry, validate};
 use clap::Parser;
 
 fn main() -> ExitCode {
@@ -28,6 +28,7 @@ fn execute(Cli { global, command }: Cli) -> Result<ExitCode> {
             let settings = global.settings(&[])?;
             return inspect::run(settings.definitions(), &files, &mut io::stdout().lock());
         }
+        Command::Demo(args) => demo::run(&args.into())?,
         Command::Replay(args) => {
             let settings = global.settings(&[])?;
             return replay::run(&settings.definitions(), &args.into());

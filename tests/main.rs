@@ -12,9 +12,10 @@ mod cli;
 mod configuration;
 /// validate --check-connectivity against a broker.
 mod connectivity;
+/// The demo: its population, its table and the command.
+mod demo;
 /// Damaged bytes never panic and never allocate without bound.
 mod hostile;
-
 /// What is served: content types, compression, readiness, and that a scrape waits for nobody.
 mod http;
 /// `run` against an embedded broker: pages, restarts, rebalances, outages, kills.
