@@ -1,10 +1,11 @@
-//! Compiles the contract with producers, without `protoc`.
+//! Compiles the contract with producers and the snapshot's own schema, without `protoc`.
 
 use std::error::Error;
 use std::path::PathBuf;
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let files = protox::compile(["customer/lifecycle/v1/lifecycle_event.proto"], ["proto"])?;
+    let sources = ["customer/lifecycle/v1/lifecycle_event.proto", "churnwatch/snapshot/v1/snapshot.proto"];
+    let files = protox::compile(sources, ["proto"])?;
     println!("cargo:rerun-if-changed=proto");
 
     prost_build::Config::new()

@@ -15,7 +15,23 @@ pub mod time;
 // The core: pure. No runtime, no Kafka, no files, no clock, no randomness; time is an argument.
 pub mod decode;
 pub mod gauges;
+pub mod history;
 pub mod proto;
 pub mod readings;
 pub mod shard;
 pub mod snapshot;
+pub mod tally;
+
+// The shell: everything that does I/O, and decides nothing about numbers.
+pub mod input;
+pub mod replay;
+
+pub mod own_metrics;
+pub mod publish;
+
+pub mod settings;
+
+// The commands.
+pub mod cli;
+pub mod telemetry;
+pub mod validate;

@@ -1,1 +1,44 @@
-fn main() {}
+//! The commands, each a line; what may be typed stands in `cli`.
+
+use std::io::{self, IsTerminal, Write};
+use std::process::ExitCode;
+
+use anyhow::Result;
+use churnwatch::cli::{Cli, Command};
+use churnwatch::settings::ConfigError;
+use churnwatch::{telemetry, validate};
+use clap::Parser;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match telemetry::start_log(cli.global.log, std::env::var("RUST_LOG").ok().as_deref()).and_then(|()| execute(cli)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => report(&error),
+    }
+}
+
+fn execute(Cli { global, command }: Cli) -> Result<()> {
+    match command {
+        Command::Validate(args) => {
+            let settings = global.settings(&args.kafka.overrides())?;
+            validate::run(&settings, args.check_connectivity, &mut io::stdout().lock())
+        }
+        Command::Completions(args) => Ok(io::stdout().lock().write_all(&args.script())?),
+    }
+}
+
+/// Says why the process ends, and with which code: 1 failed, 2 wrong configuration.
+fn report(error: &anyhow::Error) -> ExitCode {
+    if let Some(error) = error.downcast_ref::<ConfigError>() {
+        let colour = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
+        eprint!("{}", error.report(colour));
+        return ExitCode::from(2);
+    }
+    let closed = |e: &io::Error| e.kind() == io::ErrorKind::BrokenPipe;
+    if error.root_cause().downcast_ref::<io::Error>().is_some_and(closed) {
+        // Whoever read our output has seen enough.
+        return ExitCode::SUCCESS;
+    }
+    eprintln!("error: {error:#}");
+    ExitCode::FAILURE
+}

@@ -3,3 +3,8 @@
 
 include!(concat!(env!("OUT_DIR"), "/customer.lifecycle.v1.rs"));
 include!(concat!(env!("OUT_DIR"), "/customer.lifecycle.v1.serde.rs"));
+
+/// What a snapshot says about itself, generated from `proto/churnwatch/snapshot/v1`.
+pub mod snapshot {
+    include!(concat!(env!("OUT_DIR"), "/churnwatch.snapshot.v1.rs"));
+}

@@ -1,10 +1,25 @@
 //! The snapshot codec: a shard's histories and next offset, as bytes and back.
+//!
+//! The format is described in `proto/churnwatch/snapshot/v1/snapshot.proto`. Every frame carries a checksum and
+//! the header says how much follows, so that a torn or damaged snapshot is recognised as such.
+
+#![deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
 use std::io::{self, Read, Write};
 use std::sync::Arc;
 
-use crate::cohort::Definitions;
-use crate::shard::Shard;
+use prost::Message;
+use prost::encoding::{decode_varint, encode_varint};
+
+use crate::cohort::{Definitions, Lifecycle};
+use crate::proto::snapshot as proto;
+use crate::shard::{HashKey, Shard, State};
+use crate::time::{Instant, Span};
+
+const MAGIC: &[u8; 8] = b"CHURNWSN";
+const FORMAT_VERSION: u32 = 1;
+/// A frame is closed as soon as it is this long.
+const FRAME_BYTES: usize = 256 * 1024;
 
 /// What a snapshot says about itself, readable without restoring it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,7 +34,7 @@ pub struct Header {
 #[derive(Debug, thiserror::Error)]
 pub enum RestoreError {
     #[error("cannot be read: {0}")]
-    Io(#[from] io::Error),
+    Io(#[source] io::Error),
     /// Torn, flipped, or never a snapshot: use the one before.
     #[error("is damaged: {0}")]
     Damaged(String),
@@ -30,17 +45,219 @@ pub enum RestoreError {
     Settings { was: String, now: String },
 }
 
-/// Writes the shard of one partition. Canonical: equal shards give equal bytes.
-pub fn write(_shard: &Shard, _topic: &str, _partition: i32, _out: &mut impl Write) -> io::Result<()> {
-    todo!()
+impl From<io::Error> for RestoreError {
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::UnexpectedEof => damaged("it ends too early"),
+            _ => Self::Io(error),
+        }
+    }
 }
 
-/// Reads back what [`write`] wrote. Never panics and never allocates beyond the input's size, whatever the bytes.
-pub fn read(_input: &mut impl Read, _definitions: Arc<Definitions>) -> Result<(Header, Shard), RestoreError> {
-    todo!()
+fn damaged(what: impl Into<String>) -> RestoreError {
+    RestoreError::Damaged(what.into())
+}
+
+/// Writes the shard of one partition. Canonical: equal shards give equal bytes.
+pub fn write(shard: &Shard, topic: &str, partition: i32, out: &mut impl Write) -> io::Result<()> {
+    let state = shard.state();
+    let header = proto::Header {
+        format_version: FORMAT_VERSION,
+        topic: topic.to_owned(),
+        partition,
+        next_offset: state.next_offset,
+        customers: shard.tracked_customers() as u64,
+        texts: shard.texts().len() as u64,
+        hash_key: state.key.0.to_vec(),
+        grace_period_ms: state.lifecycle.grace_period.as_millis(),
+        inactivity_timeout_ms: state.lifecycle.inactivity_timeout.map(Span::as_millis),
+        attributes: state.attributes,
+        earliest_event_ms: state.earliest_event.map(Instant::as_millis),
+        latest_event_ms: state.latest_event.map(Instant::as_millis),
+        folded_before_ms: state.folded_before.map(Instant::as_millis),
+    };
+    out.write_all(MAGIC)?;
+    write_frame(&header.encode_to_vec(), out)?;
+
+    let mut texts = proto::Texts::default();
+    let mut size = 0;
+    for text in shard.texts() {
+        texts.texts.push(text.to_owned());
+        size += text.len() + 8;
+        if size >= FRAME_BYTES {
+            write_frame(&texts.encode_to_vec(), out)?;
+            texts.texts.clear();
+            size = 0;
+        }
+    }
+    if !texts.texts.is_empty() {
+        write_frame(&texts.encode_to_vec(), out)?;
+    }
+
+    let mut frame = Vec::with_capacity(FRAME_BYTES + 1024);
+    for (key, packed) in shard.packed() {
+        frame.extend_from_slice(key);
+        encode_varint(packed.len() as u64, &mut frame);
+        frame.extend_from_slice(packed);
+        if frame.len() >= FRAME_BYTES {
+            write_frame(&frame, out)?;
+            frame.clear();
+        }
+    }
+    if !frame.is_empty() {
+        write_frame(&frame, out)?;
+    }
+    Ok(())
+}
+
+fn write_frame(payload: &[u8], out: &mut impl Write) -> io::Result<()> {
+    let len = u32::try_from(payload.len())
+        .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "a customer's history is longer than 4 GiB"))?;
+    out.write_all(&len.to_le_bytes())?;
+    out.write_all(&crc32c::crc32c(payload).to_le_bytes())?;
+    out.write_all(payload)
+}
+
+/// Reads back what [`write()`] wrote. Never panics and never allocates beyond the input's size, whatever the bytes.
+pub fn read(input: &mut impl Read, definitions: Arc<Definitions>) -> Result<(Header, Shard), RestoreError> {
+    let mut frame = Vec::new();
+    let header = read_proto_header(input, &mut frame)?;
+    let state = state(&header)?;
+    check_settings(&state, &definitions)?;
+    let mut shard = Shard::from_state(definitions, &state);
+    check_attributes(&state, &shard)?;
+
+    // The first text, `unknown`, has its number already.
+    let mut texts = 0;
+    while texts < header.texts {
+        read_frame(input, &mut frame)?;
+        let part = proto::Texts::decode(frame.as_slice()).map_err(|_| damaged("its dictionary cannot be decoded"))?;
+        if part.texts.is_empty() {
+            return Err(damaged("a part of its dictionary is empty"));
+        }
+        for text in part.texts {
+            let fits = if texts == 0 { text == crate::cohort::UNKNOWN } else { shard.add_text(&text) };
+            if !fits {
+                return Err(damaged("its dictionary repeats itself"));
+            }
+            texts += 1;
+        }
+    }
+    let mut customers = 0;
+    while customers < header.customers {
+        read_frame(input, &mut frame)?;
+        customers += read_customers(&frame, &state.attributes, &mut shard)?;
+    }
+    if texts != header.texts || customers != header.customers || input.read(&mut [0])? != 0 {
+        return Err(damaged("it holds more than its header says"));
+    }
+    Ok((Header::of(&header), shard))
 }
 
 /// Reads the header alone.
-pub fn read_header(_input: &mut impl Read) -> Result<Header, RestoreError> {
-    todo!()
+pub fn read_header(input: &mut impl Read) -> Result<Header, RestoreError> {
+    Ok(Header::of(&read_proto_header(input, &mut Vec::new())?))
+}
+
+impl Header {
+    fn of(header: &proto::Header) -> Self {
+        Self {
+            topic: header.topic.clone(),
+            partition: header.partition,
+            next_offset: header.next_offset,
+            customers: header.customers,
+        }
+    }
+}
+
+fn read_proto_header(input: &mut impl Read, frame: &mut Vec<u8>) -> Result<proto::Header, RestoreError> {
+    let mut magic = [0; MAGIC.len()];
+    input.read_exact(&mut magic)?;
+    if &magic != MAGIC {
+        return Err(damaged("it does not begin as a churnwatch snapshot"));
+    }
+    read_frame(input, frame)?;
+    let header = proto::Header::decode(frame.as_slice()).map_err(|_| damaged("its header cannot be decoded"))?;
+    if header.format_version == FORMAT_VERSION { Ok(header) } else { Err(RestoreError::Version(header.format_version)) }
+}
+
+fn read_frame(input: &mut impl Read, payload: &mut Vec<u8>) -> Result<(), RestoreError> {
+    let mut number = [0; 4];
+    input.read_exact(&mut number)?;
+    let len = u32::from_le_bytes(number);
+    input.read_exact(&mut number)?;
+    let checksum = u32::from_le_bytes(number);
+    payload.clear();
+    // Grows with what is there, not with what the length claims.
+    input.by_ref().take(u64::from(len)).read_to_end(payload)?;
+    if payload.len() as u64 != u64::from(len) {
+        return Err(damaged("it ends too early"));
+    }
+    if crc32c::crc32c(payload) == checksum { Ok(()) } else { Err(damaged("a checksum does not match")) }
+}
+
+fn read_customers(frame: &[u8], attributes: &[String], shard: &mut Shard) -> Result<u64, RestoreError> {
+    let mut rest = frame;
+    let mut customers = 0;
+    while let Some((key, after_key)) = rest.split_first_chunk() {
+        rest = after_key;
+        let len = decode_varint(&mut rest).map_err(|_| damaged("a customer's length cannot be read"))?;
+        let len = usize::try_from(len).unwrap_or(usize::MAX);
+        let (packed, after) = rest.split_at_checked(len).ok_or_else(|| damaged("a customer is cut off"))?;
+        rest = after;
+        match shard.add_packed(key, packed, attributes) {
+            Ok(true) => customers += 1,
+            Ok(false) => return Err(damaged("a customer is in it twice")),
+            Err(malformed) => return Err(damaged(malformed.to_string())),
+        }
+    }
+    if customers == 0 || !rest.is_empty() {
+        return Err(damaged("a frame of customers is cut off"));
+    }
+    Ok(customers)
+}
+
+fn state(header: &proto::Header) -> Result<State, RestoreError> {
+    let key = header.hash_key.as_slice().try_into().map_err(|_| damaged("its hash key does not have 16 bytes"))?;
+    if !header.attributes.is_sorted_by(|a, b| a < b) {
+        return Err(damaged("its attributes are out of order"));
+    }
+    Ok(State {
+        key: HashKey(key),
+        next_offset: header.next_offset,
+        earliest_event: header.earliest_event_ms.map(Instant::from_millis),
+        latest_event: header.latest_event_ms.map(Instant::from_millis),
+        folded_before: header.folded_before_ms.map(Instant::from_millis),
+        lifecycle: Lifecycle {
+            inactivity_timeout: header.inactivity_timeout_ms.map(Span::from_millis),
+            grace_period: Span::from_millis(header.grace_period_ms),
+        },
+        attributes: header.attributes.clone(),
+    })
+}
+
+fn check_settings(state: &State, definitions: &Definitions) -> Result<(), RestoreError> {
+    let say = |lifecycle: &Lifecycle| {
+        let span = |span: Span| format!("{} s", span.as_millis() as f64 / 1000.0);
+        let timeout = lifecycle.inactivity_timeout.map_or("none".to_owned(), span);
+        format!(
+            "lifecycle.inactivity_timeout = {timeout} and lifecycle.grace_period = {}",
+            span(lifecycle.grace_period)
+        )
+    };
+    if state.lifecycle == definitions.lifecycle {
+        return Ok(());
+    }
+    Err(RestoreError::Settings { was: say(&state.lifecycle), now: say(&definitions.lifecycle) })
+}
+
+fn check_attributes(state: &State, shard: &Shard) -> Result<(), RestoreError> {
+    let missing = shard.attributes().iter().find(|attribute| !state.attributes.contains(attribute));
+    match missing {
+        None => Ok(()),
+        Some(attribute) => Err(RestoreError::Settings {
+            was: format!("histories of the attributes {:?}", state.attributes),
+            now: format!("that a dimension asks for the attribute {attribute:?}"),
+        }),
+    }
 }

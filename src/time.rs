@@ -44,6 +44,19 @@ impl Instant {
         Ok(Self(timestamp.as_nanosecond().div_euclid(1_000_000) as i64))
     }
 
+    /// What clocks and calendars in a zone showed at this instant.
+    pub fn to_civil(self, zone: &jiff::tz::TimeZone) -> jiff::civil::DateTime {
+        // jiff's timestamps end a day before the year 9999 does.
+        match jiff::Timestamp::from_millisecond(self.0) {
+            Ok(timestamp) => zone.to_datetime(timestamp),
+            Err(_) => {
+                let offset_ms = i64::from(zone.to_offset(jiff::Timestamp::MAX).seconds()) * 1000;
+                let since_1970 = jiff::SignedDuration::from_millis(self.0.saturating_add(offset_ms));
+                jiff::civil::date(1970, 1, 1).at(0, 0, 0, 0).saturating_add(since_1970)
+            }
+        }
+    }
+
     /// The time since `earlier`; negative where `earlier` is later.
     pub const fn since(self, earlier: Self) -> Span {
         Span(self.0.saturating_sub(earlier.0))
@@ -67,10 +80,7 @@ impl Sub<Span> for Instant {
 /// RFC 3339 in UTC, with milliseconds only where there are any.
 impl fmt::Display for Instant {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match jiff::Timestamp::from_millisecond(self.0) {
-            Ok(timestamp) => write!(f, "{timestamp}"),
-            Err(_) => write!(f, "{} ms", self.0),
-        }
+        write!(f, "{}Z", self.to_civil(&jiff::tz::TimeZone::UTC))
     }
 }
 
@@ -111,7 +121,7 @@ impl Add for Span {
 }
 
 /// A point of the grid at which a window may start. Ordered as the instants are.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 pub struct Boundary(u32);
 
 impl Boundary {

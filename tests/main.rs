@@ -1,6 +1,10 @@
-//! The integration tests; what belongs where:
+//! The integration tests: one binary, one `mod` line an area.
 
-/// A naive reading of the contract, and random logs through the core against it.
+mod support;
+
+/// docs/configuration.md and docs/reference.toml are what the code says.
+mod configuration;
+/// Random logs through the core against a naive reading of the contract.
 mod model;
 /// The contract's examples and sentences, as text.
 mod scenarios;

@@ -2,13 +2,34 @@
 //!
 //! A rebalance moves shards, nothing else.
 
+mod contribution;
+mod customers;
+mod deadlines;
+mod dimensions;
+mod state;
+mod values;
+
 use std::sync::Arc;
 
+pub(crate) use state::State;
+
+use contribution::Contribution;
+use customers::{CustomerId, CustomerKey, Customers};
+use deadlines::Deadlines;
+use dimensions::{Dimensions, GroupingPlan};
+use siphasher::sip::SipHasher13;
+use siphasher::sip128::SipHasher13 as SipHasher13x128;
+use values::Values;
+
 use crate::cohort::Definitions;
+use crate::decode::{self, Decoder, Refusal};
 use crate::event::{Event, Ignored, Kind, Rejection};
+use crate::history::timeline::{Evaluator, Timeline};
+use crate::history::{AttributeFact, History, SubscriptionId, codec, fold};
 use crate::proto::LifecycleEvent;
 use crate::readings::Readings;
-use crate::time::Instant;
+use crate::tally::Tally;
+use crate::time::{Boundary, Instant};
 
 /// The secret under which customer ids are hashed; chosen at random for a new shard, kept in its snapshots.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -35,64 +56,254 @@ pub struct Counts {
     pub ignored: [u64; Ignored::ALL.len()],
     /// By position in [`Rejection::ALL`].
     pub rejected: [u64; Rejection::ALL.len()],
-    /// Of the applied and unchanged: those so old that folding hides their exact effect.
+    /// Of the applied: those so old that folding hides their exact effect.
     pub beyond_horizon: u64,
 }
 
 /// Histories, tallies and the next offset of one partition.
 pub struct Shard {
     definitions: Arc<Definitions>,
-    counts: Counts,
+    key: HashKey,
+    /// The attributes that dimensions ask for; their places are the slots in histories.
+    attributes: Vec<String>,
+    values: Values,
+    customers: Customers,
     next_offset: i64,
+    earliest_event: Option<Instant>,
+    latest_event: Option<Instant>,
+    /// Histories may be folded up to this instant.
+    frontier: Option<Instant>,
+    /// Some history has been folded up to this instant.
+    folded_before: Option<Instant>,
+    tallies: Option<Tallies>,
+    counts: Counts,
+    decoder: Decoder,
+    scratch: Scratch,
+}
+
+/// What is derived from the histories as of one instant.
+struct Tallies {
+    as_of: Instant,
+    plans: Vec<GroupingPlan>,
+    by_grouping: Vec<Tally>,
+    dimensions: Dimensions,
+    deadlines: Deadlines,
+}
+
+/// Buffers that every event reuses.
+#[derive(Default)]
+struct Scratch {
+    history: History,
+    bytes: Vec<u8>,
+    evaluator: Evaluator,
+    before: Timeline,
+    after: Timeline,
+    due: Vec<CustomerId>,
 }
 
 impl Shard {
     /// An empty shard, whose records are read from offset 0 on.
-    pub fn new(definitions: Arc<Definitions>, _key: HashKey) -> Self {
-        Self { definitions, counts: Counts::default(), next_offset: 0 }
+    pub fn new(definitions: Arc<Definitions>, key: HashKey) -> Self {
+        let attributes = dimensions::attributes(&definitions);
+        Self {
+            definitions,
+            key,
+            attributes,
+            values: Values::new(),
+            customers: Customers::new(),
+            next_offset: 0,
+            earliest_event: None,
+            latest_event: None,
+            frontier: None,
+            folded_before: None,
+            tallies: None,
+            counts: Counts::default(),
+            decoder: Decoder::default(),
+            scratch: Scratch::default(),
+        }
     }
 
     /// Takes in one record's payload (`None`: a tombstone) and counts what became of it. An event later
     /// than `latest_event_time` is rejected; `None` accepts any.
-    pub fn consume(&mut self, _payload: Option<&[u8]>, _latest_event_time: Option<Instant>) -> Outcome {
-        todo!()
+    pub fn consume(&mut self, payload: Option<&[u8]>, latest_event_time: Option<Instant>) -> Outcome {
+        let mut decoder = std::mem::take(&mut self.decoder);
+        let outcome = self.take_in(decoder.decode(payload, latest_event_time));
+        self.decoder = decoder;
+        outcome
     }
 
     /// As [`Self::consume`], for an event that is decoded already.
-    pub fn consume_message(&mut self, _message: &LifecycleEvent, _latest_event_time: Option<Instant>) -> Outcome {
-        todo!()
+    pub fn consume_message(&mut self, message: &LifecycleEvent, latest_event_time: Option<Instant>) -> Outcome {
+        self.take_in(decode::validate(message, latest_event_time))
     }
 
-    /// Applies one validated event. Uncounted: that is for [`Self::consume`].
-    fn apply(&mut self, _event: &Event<'_>) -> Outcome {
-        todo!()
+    fn take_in(&mut self, event: Result<Event<'_>, Refusal>) -> Outcome {
+        match event {
+            Ok(event) if self.apply(&event) => {
+                self.counts.applied[event.kind.index()] += 1;
+                Outcome::Applied
+            }
+            Ok(_) => {
+                self.counts.unchanged += 1;
+                Outcome::Unchanged
+            }
+            Err(Refusal::Ignored(why)) => {
+                self.counts.ignored[why as usize] += 1;
+                Outcome::Ignored(why)
+            }
+            Err(Refusal::Rejected(why)) => {
+                self.counts.rejected[why as usize] += 1;
+                Outcome::Rejected(why)
+            }
+        }
+    }
+
+    /// Retract the customer's old contribution, change the history, add the new one. False if nothing changed.
+    fn apply(&mut self, event: &Event<'_>) -> bool {
+        self.earliest_event = Some(self.earliest_event.map_or(event.time, |t| t.min(event.time)));
+        self.latest_event = Some(self.latest_event.map_or(event.time, |t| t.max(event.time)));
+        let customer = self.customers.find_or_insert(&self.customer_key(event.customer_id), &[0]);
+        self.load(customer);
+
+        let subscription = self.subscription_id(event.subscription_id);
+        let timeout = self.definitions.lifecycle.inactivity_timeout;
+        let hidden = self.scratch.history.hides(event.time);
+        // The old contribution, before the history changes; the borrowed buffers go back afterwards.
+        let mut before = std::mem::take(&mut self.scratch.before);
+        if let Some(as_of) = self.as_of() {
+            self.evaluate(as_of, &mut before);
+        }
+        let mut changed = self.scratch.history.insert(subscription, event, timeout);
+        for slot in 0..self.attributes.len() {
+            if let Some(text) = event.attributes.get(&self.attributes[slot]) {
+                let value = self.values.intern(text);
+                let (time, sequence) = (event.time, event.sequence);
+                let fact = AttributeFact { time, sequence, slot: slot as u8, value };
+                let values = &self.values;
+                changed |= self.scratch.history.insert_attribute(fact, |id| values.text(id));
+            }
+        }
+        if changed {
+            self.counts.beyond_horizon += u64::from(hidden);
+            self.store(customer);
+            self.recount(customer, &before);
+        }
+        self.scratch.before = before;
+        changed
+    }
+
+    /// Replaces the contribution `before` of the customer whose history is loaded.
+    fn recount(&mut self, customer: CustomerId, before: &Timeline) {
+        let Some(as_of) = self.as_of() else { return };
+        let mut after = std::mem::take(&mut self.scratch.after);
+        self.evaluate(as_of, &mut after);
+        if !after.same_contribution(before) {
+            self.contribute(before, -1);
+            self.contribute(&after, 1);
+        }
+        if let (Some(at), Some(tallies)) = (after.changes_at, &mut self.tallies)
+            && before.changes_at.is_none_or(|noted| at < noted)
+        {
+            tallies.deadlines.note(customer, at, as_of);
+        }
+        self.scratch.after = after;
     }
 
     /// Moves the as-of to `t`, builds the tallies where there are none, and lets everything run out that
     /// runs out by then. An earlier `t` than the last is ignored: as-of never goes backwards.
-    pub fn advance(&mut self, _t: Instant) {
-        todo!()
+    pub fn advance(&mut self, t: Instant) {
+        match &self.tallies {
+            None => self.build(t),
+            Some(tallies) if tallies.as_of < t => self.run_out(t),
+            Some(_) => {}
+        }
+    }
+
+    fn build(&mut self, t: Instant) {
+        let definitions = &self.definitions;
+        let floor = definitions.grid.at_or_before(t - definitions.longest_window());
+        let mut by_grouping: Vec<Tally> = definitions.groupings.iter().map(|_| Tally::default()).collect();
+        by_grouping.iter_mut().for_each(|tally| tally.set_floor(floor));
+        self.tallies = Some(Tallies {
+            as_of: t,
+            plans: GroupingPlan::all(definitions, &self.attributes),
+            by_grouping,
+            dimensions: Dimensions::new(definitions.zone.clone()),
+            deadlines: Deadlines::default(),
+        });
+        let nothing = Timeline::default();
+        for customer in self.customers.ids() {
+            self.load(customer);
+            self.recount(customer, &nothing);
+        }
+    }
+
+    fn run_out(&mut self, t: Instant) {
+        let floor = self.definitions.grid.at_or_before(t - self.definitions.longest_window());
+        let Some(tallies) = &mut self.tallies else { return };
+        let was = tallies.as_of;
+        tallies.as_of = t;
+        let mut due = std::mem::take(&mut self.scratch.due);
+        tallies.deadlines.take_due(t, &mut due);
+        let mut before = std::mem::take(&mut self.scratch.before);
+        for &customer in &due {
+            self.load(customer);
+            self.evaluate(was, &mut before);
+            // Whatever was noted for this customer is taken out: note it afresh.
+            before.changes_at = None;
+            self.recount(customer, &before);
+        }
+        self.scratch.before = before;
+        self.scratch.due = due;
+        if let Some(tallies) = &mut self.tallies {
+            for tally in &mut tallies.by_grouping {
+                tally.set_floor(floor);
+                tally.sweep();
+            }
+        }
     }
 
     /// From now on history that no window as of `as_of` or later needs may be folded. The caller promises
     /// to publish nothing as of an earlier instant.
-    pub fn fold_before_windows_of(&mut self, _as_of: Instant) {
-        todo!()
+    pub fn fold_before_windows_of(&mut self, as_of: Instant) {
+        let grid = self.definitions.grid;
+        let horizon = self.definitions.longest_window() + grid.step();
+        let frontier = grid.instant(grid.at_or_before(as_of - horizon));
+        self.frontier = self.frontier.max(Some(frontier));
     }
 
     /// The instant the tallies stand at: that of the last [`Self::advance`].
     pub fn as_of(&self) -> Option<Instant> {
-        todo!()
+        self.tallies.as_ref().map(|tallies| tallies.as_of)
     }
 
     /// The largest `event_time` accepted so far.
     pub fn latest_event(&self) -> Option<Instant> {
-        todo!()
+        self.latest_event
     }
 
     /// The numbers as of [`Self::as_of`]; nothing before the first [`Self::advance`].
     pub fn readings(&self) -> Readings {
-        todo!()
+        let Some(tallies) = &self.tallies else { return Readings::default() };
+        let mut readings = Readings {
+            // What has not happened yet as of now is no history.
+            earliest_event: self.earliest_event.filter(|&earliest| earliest <= tallies.as_of),
+            folded_before: self.folded_before,
+            groupings: Vec::with_capacity(tallies.by_grouping.len()),
+        };
+        let windows = &self.definitions.windows;
+        let grid = self.definitions.grid;
+        let starts: Vec<Boundary> =
+            windows.iter().map(|window| grid.at_or_before(tallies.as_of - window.length)).collect();
+        for tally in &tallies.by_grouping {
+            let mut cohorts = std::collections::BTreeMap::new();
+            tally.read(&starts, |name, reading| {
+                let name = name.iter().map(|&value| self.values.text(value).into()).collect();
+                cohorts.insert(name, reading);
+            });
+            readings.groupings.push(cohorts);
+        }
+        readings
     }
 
     pub fn counts(&self) -> &Counts {
@@ -101,12 +312,17 @@ impl Shard {
 
     /// How many customers have a history here.
     pub fn tracked_customers(&self) -> usize {
-        todo!()
+        self.customers.len()
+    }
+
+    /// How many customers have more history than fits their record.
+    pub fn spilled_customers(&self) -> usize {
+        self.customers.spilled()
     }
 
     /// How many cohorts have a tally here, over all groupings.
     pub fn tracked_cohorts(&self) -> usize {
-        todo!()
+        self.tallies.iter().flat_map(|tallies| &tallies.by_grouping).map(Tally::len).sum()
     }
 
     pub fn definitions(&self) -> &Arc<Definitions> {
@@ -120,5 +336,70 @@ impl Shard {
 
     pub fn set_next_offset(&mut self, offset: i64) {
         self.next_offset = offset;
+    }
+
+    fn customer_key(&self, customer_id: &str) -> CustomerKey {
+        let hasher = SipHasher13x128::new_with_key(&self.key.0);
+        hasher.hash(customer_id.as_bytes()).as_bytes()
+    }
+
+    fn subscription_id(&self, id: &str) -> SubscriptionId {
+        if id.is_empty() {
+            return 0;
+        }
+        // 0 is the empty id's alone.
+        SipHasher13::new_with_key(&self.key.0).hash(id.as_bytes()).max(1)
+    }
+
+    /// Unpacks a customer's history into the scratch.
+    fn load(&mut self, customer: CustomerId) {
+        let bytes = self.customers.history(customer);
+        codec::decode(bytes, self.attributes.len(), self.values.len(), &mut self.scratch.history)
+            .expect("histories are checked when a snapshot is restored and packed by the same codec since");
+    }
+
+    /// Packs the loaded history away, folding it where it would not fit its record otherwise.
+    fn store(&mut self, customer: CustomerId) {
+        self.pack();
+        if !Customers::fits(self.scratch.bytes.len())
+            && let Some(frontier) = self.frontier
+        {
+            let mut timeline = std::mem::take(&mut self.scratch.after);
+            self.evaluate(frontier, &mut timeline);
+            if fold::fold(&mut self.scratch.history, frontier, timeline.first_active) {
+                self.folded_before = self.folded_before.max(Some(frontier));
+                self.pack();
+            }
+            self.scratch.after = timeline;
+        }
+        self.customers.set_history(customer, &self.scratch.bytes);
+    }
+
+    fn pack(&mut self) {
+        self.scratch.bytes.clear();
+        codec::encode(&self.scratch.history, &mut self.scratch.bytes);
+    }
+
+    /// The loaded history as of `t`.
+    fn evaluate(&mut self, t: Instant, timeline: &mut Timeline) {
+        let Scratch { history, evaluator, .. } = &mut self.scratch;
+        evaluator.evaluate(history, &self.definitions.lifecycle, self.attributes.len(), t, timeline);
+    }
+
+    fn contribute(&mut self, timeline: &Timeline, sign: i64) {
+        let Some(tallies) = &mut self.tallies else { return };
+        for (plan, tally) in tallies.plans.iter().zip(&mut tallies.by_grouping) {
+            Contribution {
+                timeline,
+                plan,
+                dimensions: &mut tallies.dimensions,
+                values: &mut self.values,
+                grid: self.definitions.grid,
+                tally,
+                sign,
+                named: None,
+            }
+            .write();
+        }
     }
 }

@@ -1,0 +1,153 @@
+//! The process's own metrics.
+
+use super::{Family, Source, Type};
+
+const fn counter(
+    name: &'static str,
+    unit: &'static str,
+    labels: &'static [&'static str],
+    help: &'static str,
+) -> Family {
+    Family { name, unit, help, absent: "", source: Source::Process(Type::Counter, labels) }
+}
+
+const fn gauge(name: &'static str, unit: &'static str, help: &'static str, absent: &'static str) -> Family {
+    Family { name, unit, help, absent, source: Source::Process(Type::Gauge, &[]) }
+}
+
+const UNTIL_PUBLISHED: &str = "nothing is published: no partition is assigned, or one has not been read to its end";
+
+/// In the order of the page, behind those of the cohorts.
+pub(super) const PROCESS_FAMILIES: &[Family] = &[
+    gauge(
+        "churnwatch_as_of_timestamp_seconds",
+        "seconds since 1970",
+        "The instant that the published cohort gauges are as of.",
+        UNTIL_PUBLISHED,
+    ),
+    gauge(
+        "churnwatch_history_start_timestamp_seconds",
+        "seconds since 1970",
+        "From when on the histories are complete: time.complete_since, else the earliest event_time read.",
+        "nothing is published, or no event has been read yet",
+    ),
+    gauge("churnwatch_tracked_customers", "customers", "Customers who have a history in memory, active or not.", ""),
+    gauge(
+        "churnwatch_tracked_cohorts",
+        "cohorts",
+        "Cohorts that have a tally in memory, over all groupings and assigned partitions.",
+        "",
+    ),
+    counter("churnwatch_events_total", "events", &["kind"], "Events read that changed a customer's history."),
+    counter(
+        "churnwatch_events_unchanged_total",
+        "events",
+        &[],
+        "Events read that changed nothing: duplicates, and those superseded by what was known already.",
+    ),
+    counter(
+        "churnwatch_events_ignored_total",
+        "records",
+        &["reason"],
+        "Records read that say nothing: tombstones, and kinds of event that only a newer contract knows.",
+    ),
+    counter(
+        "churnwatch_events_rejected_total",
+        "records",
+        &["reason"],
+        "Records read that break the contract with producers, and count nowhere else.",
+    ),
+    counter(
+        "churnwatch_beyond_horizon_events_total",
+        "events",
+        &[],
+        "Events so old that folded history hides their exact effect; applied to what is kept of it.",
+    ),
+    counter(
+        "churnwatch_unkeyed_records_total",
+        "records",
+        &[],
+        "Records read without a key: a customer's events may then be spread over partitions, and count twice.",
+    ),
+    gauge("churnwatch_kafka_up", "0 or 1", "1 while the brokers answer.", ""),
+    gauge(
+        "churnwatch_partitions_assigned",
+        "partitions",
+        "Partitions that the consumer group has assigned to this instance.",
+        "",
+    ),
+    Family {
+        name: "churnwatch_kafka_consumer_lag",
+        unit: "records",
+        help: "End offset of the partition less the next offset to read.",
+        absent: "the partition is not assigned to this instance, or its end offset is not known yet",
+        source: Source::Process(Type::Gauge, &["topic", "partition"]),
+    },
+    Family {
+        name: "churnwatch_kafka_consumer_lag_seconds",
+        unit: "seconds",
+        help: "How far the reading of the partition is behind: 0 at its end, else the age of the last record read.",
+        absent: "the partition is not assigned to this instance, or no record of it has been read yet",
+        source: Source::Process(Type::Gauge, &["topic", "partition"]),
+    },
+    gauge(
+        "churnwatch_publication_duration_seconds",
+        "seconds",
+        "How long the last publication of the cohort gauges took, from the first shard to the finished page.",
+        "nothing has been published yet",
+    ),
+    Family {
+        name: "churnwatch_event_to_gauge_seconds",
+        unit: "seconds",
+        help: "From a record's Kafka timestamp to the publication that first counts it: the oldest record of each \
+               partition at each publication.",
+        absent: "",
+        source: Source::Process(Type::Histogram, &[]),
+    },
+    gauge(
+        "churnwatch_snapshot_last_success_timestamp_seconds",
+        "seconds since 1970",
+        "When the newest snapshot became durable; of the partition where that is longest ago.",
+        "no partition is assigned, or one has no snapshot yet",
+    ),
+    gauge(
+        "churnwatch_snapshot_duration_seconds",
+        "seconds",
+        "How long the last snapshot took, from its first byte until it was durable.",
+        "no snapshot has been written yet",
+    ),
+    gauge(
+        "churnwatch_snapshot_size_bytes",
+        "bytes",
+        "Size of the newest snapshots of the assigned partitions, together.",
+        "no assigned partition has a snapshot yet",
+    ),
+    counter("churnwatch_snapshot_failures_total", "snapshots", &[], "Snapshots that could not be written."),
+    gauge(
+        "churnwatch_restore_duration_seconds",
+        "seconds",
+        "How long the last restoring of a partition from its snapshot took.",
+        "nothing has been restored yet",
+    ),
+    counter(
+        "churnwatch_restore_failures_total",
+        "snapshots",
+        &[],
+        "Snapshots found torn or damaged when restoring; the one before was used.",
+    ),
+    Family {
+        name: "churnwatch_build_info",
+        unit: "always 1",
+        help: "The version that is running.",
+        absent: "",
+        source: Source::Process(Type::Gauge, &["version"]),
+    },
+    counter("process_cpu_seconds_total", "seconds", &[], "Total user and system CPU time spent, in whole seconds."),
+    gauge("process_open_fds", "file descriptors", "Open file descriptors.", ""),
+    gauge("process_max_fds", "file descriptors", "Maximum number of open file descriptors.", ""),
+    gauge("process_virtual_memory_bytes", "bytes", "Virtual memory size.", ""),
+    gauge("process_virtual_memory_max_bytes", "bytes", "Maximum amount of virtual memory available.", ""),
+    gauge("process_resident_memory_bytes", "bytes", "Resident memory size.", ""),
+    gauge("process_start_time_seconds", "seconds since 1970", "Start time of the process.", ""),
+    gauge("process_threads", "threads", "Threads of the process.", ""),
+];

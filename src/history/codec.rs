@@ -1,0 +1,316 @@
+//! A history as bytes: what lies in memory and in snapshots.
+//!
+//! Times are differences to the time before them, in seconds where that is exact, so that the common
+//! customer fits a few tens of bytes. Equal histories have equal bytes.
+
+#![deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
+
+use super::{AttributeFact, Fact, Folded, History, ValueId, What};
+use crate::event::{Currency, EndReason, Money};
+use crate::time::Instant;
+
+/// The bytes are not a history.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the bytes of a customer's history cannot be read")]
+pub struct Malformed;
+
+const FOLDED: u8 = 1;
+const FOLDED_ACTIVE: u8 = 2;
+const ATTRIBUTES: u8 = 4;
+/// Facts of one subscription without an id.
+const PLAIN: u8 = 8;
+/// Facts of any subscriptions, each with its id.
+const NAMED: u8 = 16;
+
+const KIND: u8 = 7;
+const SEQUENCE: u8 = 8;
+const AMOUNT: u8 = 16;
+const TERM: u8 = 32;
+const TRIAL: u8 = 64;
+
+/// Appends the bytes of a history.
+pub fn encode(history: &History, out: &mut Vec<u8>) {
+    let mut writer = Writer { out, time: 0 };
+    let plain = history.facts.first().is_some_and(|f| f.subscription == 0)
+        && history.facts.last().is_some_and(|f| f.subscription == 0);
+    let mut flags = 0;
+    if let Some(folded) = history.folded {
+        flags |= FOLDED;
+        if folded.first_active.is_some() {
+            flags |= FOLDED_ACTIVE;
+        }
+    }
+    if !history.attributes.is_empty() {
+        flags |= ATTRIBUTES;
+    }
+    if plain {
+        flags |= PLAIN;
+    } else if !history.facts.is_empty() {
+        flags |= NAMED;
+    }
+    writer.byte(flags);
+    if let Some(folded) = history.folded {
+        writer.time(folded.until);
+        if let Some(first_active) = folded.first_active {
+            writer.time(first_active);
+        }
+    }
+    if !history.attributes.is_empty() {
+        writer.attributes(&history.attributes);
+    }
+    let mut rest = history.facts.as_slice();
+    while let Some(fact) = rest.first() {
+        let id = fact.subscription;
+        let (facts, others) = rest.split_at(rest.iter().take_while(|f| f.subscription == id).count());
+        rest = others;
+        if !plain {
+            writer.out.extend_from_slice(&id.to_le_bytes());
+        }
+        writer.number(facts.len() as u64);
+        for fact in facts {
+            writer.fact(fact);
+        }
+    }
+}
+
+/// Reads what [`encode`] wrote, into a history whose buffers are reused. Whatever is accepted has the order and the
+/// limits that the rest of the core relies on.
+pub fn decode(bytes: &[u8], slots: usize, values: usize, history: &mut History) -> Result<(), Malformed> {
+    history.clear();
+    let mut reader = Reader { rest: bytes, time: 0 };
+    let flags = reader.byte()?;
+    if flags & FOLDED != 0 {
+        let until = reader.time()?;
+        let first_active = if flags & FOLDED_ACTIVE != 0 { Some(reader.time()?) } else { None };
+        history.folded = Some(Folded { until, first_active });
+    }
+    if flags & ATTRIBUTES != 0 {
+        reader.attributes(slots, values, &mut history.attributes)?;
+    }
+    if flags & PLAIN != 0 {
+        reader.facts(0, &mut history.facts)?;
+    } else if flags & NAMED != 0 {
+        while !reader.rest.is_empty() {
+            let id = u64::from_le_bytes(reader.take()?);
+            reader.facts(id, &mut history.facts)?;
+        }
+    }
+    if reader.rest.is_empty() { Ok(()) } else { Err(Malformed) }
+}
+
+struct Writer<'a> {
+    out: &'a mut Vec<u8>,
+    time: i64,
+}
+
+impl Writer<'_> {
+    fn byte(&mut self, byte: u8) {
+        self.out.push(byte);
+    }
+
+    fn number(&mut self, mut number: u64) {
+        while number >= 0x80 {
+            self.byte(number as u8 | 0x80);
+            number >>= 7;
+        }
+        self.byte(number as u8);
+    }
+
+    /// The difference to the time written before; the lowest bit says whether it is in seconds or milliseconds.
+    fn time(&mut self, time: Instant) {
+        let difference = time.as_millis().wrapping_sub(self.time);
+        self.time = time.as_millis();
+        let (amount, unit) = if difference % 1000 == 0 { (difference / 1000, 0) } else { (difference, 1) };
+        let zigzag = ((amount << 1) ^ (amount >> 63)) as u64;
+        self.number(zigzag << 1 | unit);
+    }
+
+    /// A time near one that was written; the next difference is to that one again.
+    fn time_beside(&mut self, time: Instant) {
+        let here = self.time;
+        self.time(time);
+        self.time = here;
+    }
+
+    fn attributes(&mut self, facts: &[AttributeFact]) {
+        self.number(facts.len() as u64);
+        let mut place = None;
+        for fact in facts {
+            // Attributes of one event follow each other: only the first states the time.
+            let shared = place == Some((fact.time, fact.sequence));
+            place = Some((fact.time, fact.sequence));
+            let mut head = u64::from(fact.slot) << 2;
+            if shared {
+                head |= 1;
+            } else if fact.sequence != 0 {
+                head |= 2;
+            }
+            self.number(head);
+            if !shared {
+                self.time(fact.time);
+                if fact.sequence != 0 {
+                    self.number(fact.sequence);
+                }
+            }
+            self.number(u64::from(fact.value));
+        }
+    }
+
+    fn fact(&mut self, fact: &Fact) {
+        let (kind, amount, term_end) = match fact.what {
+            What::Started { amount, term_end, .. } => (0, amount, Some(term_end)),
+            What::Renewed { term_end } => (1, None, Some(term_end)),
+            What::Changed { amount } => (2, Some(amount), None),
+            What::Activity { .. } => (3, None, None),
+            What::Ended { .. } => (4, None, None),
+        };
+        let term_end = term_end.filter(|&end| end < Instant::DISTANT_FUTURE);
+        let mut head = kind;
+        for (flag, set) in [
+            (SEQUENCE, fact.sequence != 0),
+            (AMOUNT, amount.is_some()),
+            (TERM, term_end.is_some()),
+            (TRIAL, matches!(fact.what, What::Started { trial: true, .. })),
+        ] {
+            if set {
+                head |= flag;
+            }
+        }
+        self.byte(head);
+        self.time(fact.time);
+        if fact.sequence != 0 {
+            self.number(fact.sequence);
+        }
+        if let Some(amount) = amount {
+            self.out.extend_from_slice(&amount.currency.to_number().to_le_bytes());
+            self.number(amount.minor_units as u64);
+        }
+        if let Some(term_end) = term_end {
+            self.time_beside(term_end);
+        }
+        match fact.what {
+            What::Activity { last } => self.time_beside(last),
+            What::Ended { effective, reason } => {
+                self.byte(reason as u8);
+                self.time_beside(effective);
+            }
+            _ => {}
+        }
+    }
+}
+
+struct Reader<'a> {
+    rest: &'a [u8],
+    time: i64,
+}
+
+impl Reader<'_> {
+    fn take<const N: usize>(&mut self) -> Result<[u8; N], Malformed> {
+        let (bytes, rest) = self.rest.split_first_chunk::<N>().ok_or(Malformed)?;
+        self.rest = rest;
+        Ok(*bytes)
+    }
+
+    fn byte(&mut self) -> Result<u8, Malformed> {
+        let (&byte, rest) = self.rest.split_first().ok_or(Malformed)?;
+        self.rest = rest;
+        Ok(byte)
+    }
+
+    fn number(&mut self) -> Result<u64, Malformed> {
+        let mut number = 0;
+        for shift in (0..64).step_by(7) {
+            let byte = self.byte()?;
+            let bits = u64::from(byte & 0x7f);
+            if bits << shift >> shift != bits || (shift > 0 && byte == 0) {
+                return Err(Malformed);
+            }
+            number |= bits << shift;
+            if byte < 0x80 {
+                return Ok(number);
+            }
+        }
+        Err(Malformed)
+    }
+
+    fn time(&mut self) -> Result<Instant, Malformed> {
+        let coded = self.number()?;
+        let zigzag = coded >> 1;
+        let amount = (zigzag >> 1) as i64 ^ -((zigzag & 1) as i64);
+        let difference = if coded & 1 == 0 { amount.checked_mul(1000) } else { Some(amount) };
+        let time = difference.and_then(|d| self.time.checked_add(d)).ok_or(Malformed)?;
+        if !(Instant::EARLIEST_EVENT.as_millis()..=Instant::LATEST_EVENT.as_millis()).contains(&time) {
+            return Err(Malformed);
+        }
+        self.time = time;
+        Ok(Instant::from_millis(time))
+    }
+
+    fn time_beside(&mut self) -> Result<Instant, Malformed> {
+        let here = self.time;
+        let time = self.time();
+        self.time = here;
+        time
+    }
+
+    fn attributes(&mut self, slots: usize, values: usize, facts: &mut Vec<AttributeFact>) -> Result<(), Malformed> {
+        for _ in 0..self.number()? {
+            let head = self.number()?;
+            let slot = u8::try_from(head >> 2).map_err(|_| Malformed)?;
+            let (time, sequence) = match facts.last() {
+                Some(last) if head & 1 != 0 => (last.time, last.sequence),
+                _ => (self.time()?, if head & 2 != 0 { self.number()? } else { 0 }),
+            };
+            let value = ValueId::try_from(self.number()?).map_err(|_| Malformed)?;
+            let fact = AttributeFact { time, sequence, slot, value };
+            let place = |f: &AttributeFact| (f.time, f.sequence, f.slot);
+            let in_order = facts.last().is_none_or(|last| place(last) <= place(&fact));
+            if !in_order || usize::from(slot) >= slots || value as usize >= values {
+                return Err(Malformed);
+            }
+            facts.push(fact);
+        }
+        Ok(())
+    }
+
+    fn facts(&mut self, subscription: u64, facts: &mut Vec<Fact>) -> Result<(), Malformed> {
+        for _ in 0..self.number()? {
+            let fact = self.fact(subscription)?;
+            if facts.last().is_some_and(|last| *last >= fact) {
+                return Err(Malformed);
+            }
+            facts.push(fact);
+        }
+        Ok(())
+    }
+
+    fn fact(&mut self, subscription: u64) -> Result<Fact, Malformed> {
+        let head = self.byte()?;
+        let time = self.time()?;
+        let sequence = if head & SEQUENCE != 0 { self.number()? } else { 0 };
+        let amount = if head & AMOUNT != 0 {
+            let currency = Currency::from_number(u16::from_le_bytes(self.take()?)).ok_or(Malformed)?;
+            let minor_units = i64::try_from(self.number()?).map_err(|_| Malformed)?;
+            Some(Money { minor_units, currency })
+        } else {
+            None
+        };
+        let term_end = if head & TERM != 0 { self.time_beside()? } else { Instant::DISTANT_FUTURE };
+        let what = match head & KIND {
+            0 => What::Started { amount, term_end, trial: head & TRIAL != 0 },
+            1 => What::Renewed { term_end },
+            2 => What::Changed { amount: amount.ok_or(Malformed)? },
+            3 => What::Activity { last: self.later(time)? },
+            4 => {
+                let reason = EndReason::ALL.get(usize::from(self.byte()?)).copied().ok_or(Malformed)?;
+                What::Ended { effective: self.later(time)?, reason }
+            }
+            _ => return Err(Malformed),
+        };
+        Ok(Fact { subscription, time, sequence, what })
+    }
+
+    fn later(&mut self, time: Instant) -> Result<Instant, Malformed> {
+        self.time_beside().ok().filter(|&later| later >= time).ok_or(Malformed)
+    }
+}

@@ -1,0 +1,251 @@
+//! One customer's past: the facts that its events state, in the contract's order.
+//!
+//! A history is a *set* of facts. Inserting one that is there already changes nothing, and the order of
+//! insertion leaves no trace; that is where the exactness of every number comes from. [`timeline`] answers what the
+//! customer was at every instant, [`fold`] drops facts that no window can see any more, [`codec`] packs the
+//! whole into some tens of bytes.
+
+pub mod codec;
+pub mod fold;
+pub mod timeline;
+
+use crate::event::{EndReason, Event, Kind, Money};
+use crate::time::{Instant, Span};
+
+/// Which of the customer's subscriptions: a keyed hash of its id; 0 for the empty id.
+pub type SubscriptionId = u64;
+
+/// An attribute value's number in the shard's dictionary.
+pub type ValueId = u32;
+
+/// The value of an attribute that no event carries.
+pub const UNKNOWN_VALUE: ValueId = 0;
+
+/// Something an event stated about a subscription. The derived order is the contract's total order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Fact {
+    pub subscription: SubscriptionId,
+    pub time: Instant,
+    pub sequence: u64,
+    pub what: What,
+}
+
+/// The kinds in the contract's order, and in each the values in the order in which ties are decided.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum What {
+    /// A term without an end is [`Instant::DISTANT_FUTURE`].
+    Started {
+        amount: Option<Money>,
+        term_end: Instant,
+        trial: bool,
+    },
+    Renewed {
+        term_end: Instant,
+    },
+    Changed {
+        amount: Money,
+    },
+    /// Signs of life from the fact's time to `last`, none further from the next than the inactivity timeout: the signs
+    /// in between decide nothing, whatever else arrives.
+    Activity {
+        last: Instant,
+    },
+    Ended {
+        effective: Instant,
+        reason: EndReason,
+    },
+}
+
+impl What {
+    /// Whether this voids an earlier ending that has not taken effect.
+    fn opens(&self) -> bool {
+        matches!(self, Self::Started { .. } | Self::Renewed { .. })
+    }
+
+    fn amount(&self) -> Option<Money> {
+        match self {
+            Self::Started { amount, .. } => *amount,
+            Self::Changed { amount } => Some(*amount),
+            _ => None,
+        }
+    }
+
+    fn term_end(&self) -> Option<Instant> {
+        match self {
+            Self::Started { term_end, .. } | Self::Renewed { term_end } => Some(*term_end),
+            _ => None,
+        }
+    }
+}
+
+/// An attribute that an event carried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AttributeFact {
+    pub time: Instant,
+    pub sequence: u64,
+    /// Position in the shard's list of attributes that dimensions ask for.
+    pub slot: u8,
+    pub value: ValueId,
+}
+
+/// What is left of the history up to an instant, where facts were dropped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Folded {
+    /// The facts tell the customer's state from this instant on, and not before.
+    pub until: Instant,
+    /// The earliest active instant, if it lies before `until`.
+    pub first_active: Option<Instant>,
+}
+
+/// A customer's facts.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct History {
+    pub folded: Option<Folded>,
+    /// Ascending by time, sequence, slot, and the value's text.
+    pub attributes: Vec<AttributeFact>,
+    /// Ascending.
+    pub facts: Vec<Fact>,
+}
+
+impl History {
+    pub fn clear(&mut self) {
+        self.folded = None;
+        self.attributes.clear();
+        self.facts.clear();
+    }
+
+    /// Adds what an event says of its subscription; false if that was known.
+    pub fn insert(&mut self, subscription: SubscriptionId, event: &Event<'_>, timeout: Option<Span>) -> bool {
+        let open_ended = Instant::DISTANT_FUTURE;
+        let what = match event.kind {
+            Kind::Activity => return self.insert_sign(subscription, event.time, timeout),
+            Kind::Started { amount, term_end, trial } => {
+                What::Started { amount, term_end: term_end.unwrap_or(open_ended), trial }
+            }
+            Kind::Renewed { term_end } => What::Renewed { term_end: term_end.unwrap_or(open_ended) },
+            Kind::Changed { amount } => What::Changed { amount },
+            Kind::Ended { effective, reason } => What::Ended { effective, reason },
+        };
+        let fact = Fact { subscription, time: event.time, sequence: event.sequence, what };
+        match self.facts.binary_search(&fact) {
+            Ok(_) => false,
+            Err(at) => {
+                self.facts.insert(at, fact);
+                self.include_in_first_active(event);
+                true
+            }
+        }
+    }
+
+    /// Adds a sign of life, joining runs of signs that it brings within the timeout of each other.
+    fn insert_sign(&mut self, subscription: SubscriptionId, time: Instant, timeout: Option<Span>) -> bool {
+        // Without a timeout only the earliest sign decides anything: a run is then that sign alone.
+        let gap = timeout.unwrap_or(Span::from_millis(i64::MAX));
+        let (mut first, mut last) = (time, time);
+        let mut at = self.facts.partition_point(|f| f.subscription < subscription);
+        while let Some(fact) = self.facts.get(at).filter(|f| f.subscription == subscription && f.time <= last + gap) {
+            match fact.what {
+                What::Activity { last: end } if end + gap >= first => {
+                    if fact.time <= first && (last <= end || timeout.is_none()) {
+                        return false;
+                    }
+                    first = first.min(fact.time);
+                    last = last.max(end);
+                    self.facts.remove(at);
+                }
+                _ => at += 1,
+            }
+        }
+        let last = if timeout.is_some() { last } else { first };
+        let run = Fact { subscription, time: first, sequence: 0, what: What::Activity { last } };
+        let at = self.facts.partition_point(|f| *f < run);
+        self.facts.insert(at, run);
+        self.lower_first_active(time);
+        true
+    }
+
+    /// Adds an attribute that an event carried; false if that was known. `text` orders equal times and sequences.
+    pub fn insert_attribute<'v>(&mut self, fact: AttributeFact, text: impl Fn(ValueId) -> &'v str) -> bool {
+        let key = |f: &AttributeFact| (f.time, f.sequence, f.slot);
+        let from = self.attributes.partition_point(|f| key(f) < key(&fact));
+        let mut at = from;
+        while let Some(other) = self.attributes.get(at).filter(|f| key(f) == key(&fact)) {
+            if other.value == fact.value {
+                return false;
+            }
+            if text(other.value) > text(fact.value) {
+                break;
+            }
+            at += 1;
+        }
+        self.attributes.insert(at, fact);
+        true
+    }
+
+    /// A late event from before the folding can still tell that the customer was there earlier.
+    fn include_in_first_active(&mut self, event: &Event<'_>) {
+        match event.kind {
+            Kind::Started { trial: true, .. } | Kind::Ended { .. } => {}
+            _ => self.lower_first_active(event.time),
+        }
+    }
+
+    fn lower_first_active(&mut self, time: Instant) {
+        if let Some(folded) = &mut self.folded
+            && time <= folded.until
+            && folded.first_active.is_none_or(|first| time < first)
+        {
+            folded.first_active = Some(time);
+        }
+    }
+
+    /// Whether folding hides the exact effect of an event at `time`.
+    pub fn hides(&self, time: Instant) -> bool {
+        self.folded.is_some_and(|folded| time <= folded.until)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const T: Option<Span> = Some(Span::from_millis(10));
+
+    fn signs(times: &[i64], timeout: Option<Span>) -> Vec<(i64, i64)> {
+        let mut history = History::default();
+        for &ms in times {
+            history.insert_sign(0, Instant::from_millis(ms), timeout);
+        }
+        history
+            .facts
+            .iter()
+            .map(|f| match f.what {
+                What::Activity { last } => (f.time.as_millis(), last.as_millis()),
+                other => panic!("{other:?}"),
+            })
+            .collect()
+    }
+
+    #[test]
+    fn signs_within_the_timeout_of_each_other_are_one_run_in_any_order() {
+        for times in [[100, 110, 120, 131], [131, 120, 110, 100], [110, 131, 100, 120], [120, 100, 131, 110]] {
+            assert_eq!(signs(&times, T), [(100, 120), (131, 131)], "{times:?}");
+        }
+        assert_eq!(signs(&[100, 120, 110], T), [(100, 120)]);
+    }
+
+    #[test]
+    fn without_a_timeout_only_the_first_sign_is_kept() {
+        assert_eq!(signs(&[300, 100, 200], None), [(100, 100)]);
+    }
+
+    #[test]
+    fn a_repeated_sign_changes_nothing() {
+        let mut history = History::default();
+        assert!(history.insert_sign(0, Instant::from_millis(100), T));
+        assert!(history.insert_sign(0, Instant::from_millis(105), T));
+        assert!(!history.insert_sign(0, Instant::from_millis(103), T));
+        assert!(!history.insert_sign(0, Instant::from_millis(105), T));
+        assert!(history.insert_sign(1, Instant::from_millis(105), T));
+    }
+}

@@ -1,0 +1,76 @@
+//! What is published: the texts that scrapes are answered with, and whether the process is ready and well.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::time::{Duration, Instant as MonotonicInstant};
+
+use arc_swap::ArcSwap;
+
+use crate::time::Instant;
+
+/// The last published texts, swapped in whole: a reader waits for nobody.
+pub struct Published {
+    /// The cohort gauges ([`crate::gauges::cohort_page`]); empty while nothing may be published.
+    pub cohort_text: ArcSwap<String>,
+    /// The gauges of what comes and goes ([`crate::own_metrics::process_page`]).
+    pub process_text: ArcSwap<String>,
+    pub readiness: ArcSwap<Readiness>,
+    /// Milliseconds; [`NEVER`] while nothing is published.
+    as_of: AtomicI64,
+    started: MonotonicInstant,
+    last_beat_ms: AtomicU64,
+    stalled_after: Duration,
+}
+
+const NEVER: i64 = i64::MIN;
+
+/// Whether the gauges can be relied on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Readiness {
+    Ready,
+    /// In one line: why not.
+    NotReady(String),
+}
+
+impl Published {
+    /// Nothing yet. Without a [`Self::beat`] for `stalled_after`, the process counts as stalled.
+    pub fn new(stalled_after: Duration) -> Self {
+        Self {
+            cohort_text: ArcSwap::default(),
+            process_text: ArcSwap::default(),
+            readiness: ArcSwap::from_pointee(Readiness::NotReady("starting".to_owned())),
+            as_of: AtomicI64::new(NEVER),
+            started: MonotonicInstant::now(),
+            last_beat_ms: AtomicU64::new(0),
+            stalled_after,
+        }
+    }
+
+    /// Publishes the cohort gauges as of an instant.
+    pub fn publish(&self, cohort_text: String, as_of: Instant) {
+        self.cohort_text.store(Arc::new(cohort_text));
+        self.as_of.store(as_of.as_millis(), Ordering::Relaxed);
+    }
+
+    /// Takes the cohort gauges back: absent, never wrong.
+    pub fn withhold(&self) {
+        self.cohort_text.store(Arc::default());
+        self.as_of.store(NEVER, Ordering::Relaxed);
+    }
+
+    /// What the published cohort gauges are as of.
+    pub fn as_of(&self) -> Option<Instant> {
+        Some(self.as_of.load(Ordering::Relaxed)).filter(|&ms| ms != NEVER).map(Instant::from_millis)
+    }
+
+    /// Says that the engine makes progress.
+    pub fn beat(&self) {
+        self.last_beat_ms.store(self.started.elapsed().as_millis() as u64, Ordering::Relaxed);
+    }
+
+    /// How long the engine has been silent, where that is too long.
+    pub fn stalled_for(&self) -> Option<Duration> {
+        let last_beat = Duration::from_millis(self.last_beat_ms.load(Ordering::Relaxed));
+        Some(self.started.elapsed().saturating_sub(last_beat)).filter(|silence| *silence > self.stalled_after)
+    }
+}

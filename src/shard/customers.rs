@@ -1,0 +1,166 @@
+//! The customers' packed histories: one cache line each for the common customer.
+//!
+//! Records lie in order of arrival in chunks that never move; an index in segments leads from the hashed
+//! id to the record. A single table of tens of millions of entries would stall for seconds each time it grows;
+//! a segment stalls for milliseconds.
+
+use hashbrown::HashTable;
+
+/// A customer's keyed hash. Nothing leads from it back to the id.
+pub type CustomerKey = [u8; 16];
+
+/// Number of a customer in its shard; never reused.
+pub type CustomerId = u32;
+
+const SEGMENTS: usize = 256;
+const CHUNK: usize = 1024;
+const INLINE: usize = 47;
+/// In place of a length: the history lies in `spilled`, at the index in the bytes that follow.
+const SPILLED: u8 = u8::MAX;
+
+#[repr(align(64))]
+#[derive(Clone, Copy)]
+struct Record {
+    key: CustomerKey,
+    len: u8,
+    bytes: [u8; INLINE],
+}
+
+/// Every customer of a shard.
+pub struct Customers {
+    chunks: Vec<Vec<Record>>,
+    index: Vec<HashTable<CustomerId>>,
+    spilled: Vec<Box<[u8]>>,
+    free: Vec<u32>,
+    len: usize,
+}
+
+impl Customers {
+    pub fn new() -> Self {
+        let index = (0..SEGMENTS).map(|_| HashTable::new()).collect();
+        Self { chunks: Vec::new(), index, spilled: Vec::new(), free: Vec::new(), len: 0 }
+    }
+
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    pub fn ids(&self) -> impl Iterator<Item = CustomerId> + use<> {
+        0..self.len as CustomerId
+    }
+
+    /// The customer of a key, made with the history `empty` if there is none.
+    pub fn find_or_insert(&mut self, key: &CustomerKey, empty: &[u8]) -> CustomerId {
+        let hash = spread(key);
+        let chunks = &mut self.chunks;
+        let segment = &mut self.index[usize::from(key[0])];
+        if let Some(&id) = segment.find(hash, |&id| record(chunks, id).key == *key) {
+            return id;
+        }
+        let id = self.len as CustomerId;
+        if self.len.is_multiple_of(CHUNK) {
+            // A first small shard should not pay for a whole chunk.
+            chunks.push(if self.len == 0 { Vec::new() } else { Vec::with_capacity(CHUNK) });
+        }
+        let mut new = Record { key: *key, len: empty.len() as u8, bytes: [0; INLINE] };
+        new.bytes[..empty.len()].copy_from_slice(empty);
+        if let Some(chunk) = chunks.last_mut() {
+            chunk.push(new);
+        }
+        segment.insert_unique(hash, id, |&id| spread(&record(chunks, id).key));
+        self.len += 1;
+        id
+    }
+
+    pub fn contains(&self, key: &CustomerKey) -> bool {
+        self.index[usize::from(key[0])].find(spread(key), |&id| record(&self.chunks, id).key == *key).is_some()
+    }
+
+    pub fn key(&self, id: CustomerId) -> &CustomerKey {
+        &record(&self.chunks, id).key
+    }
+
+    /// A customer's packed history.
+    pub fn history(&self, id: CustomerId) -> &[u8] {
+        let record = record(&self.chunks, id);
+        match record.spilled_at() {
+            Some(at) => &self.spilled[at],
+            None => &record.bytes[..usize::from(record.len)],
+        }
+    }
+
+    /// How many histories are too long for their record.
+    pub fn spilled(&self) -> usize {
+        self.spilled.len() - self.free.len()
+    }
+
+    /// Whether a history of this many bytes lies in the record itself.
+    pub const fn fits(len: usize) -> bool {
+        len <= INLINE
+    }
+
+    pub fn set_history(&mut self, id: CustomerId, bytes: &[u8]) {
+        let record = &mut self.chunks[id as usize / CHUNK][id as usize % CHUNK];
+        let spilled_at = record.spilled_at();
+        if bytes.len() <= INLINE {
+            if let Some(at) = spilled_at {
+                self.spilled[at] = Box::default();
+                self.free.push(at as u32);
+            }
+            record.len = bytes.len() as u8;
+            record.bytes[..bytes.len()].copy_from_slice(bytes);
+            return;
+        }
+        let at = spilled_at.or_else(|| self.free.pop().map(|at| at as usize)).unwrap_or_else(|| {
+            self.spilled.push(Box::default());
+            self.spilled.len() - 1
+        });
+        self.spilled[at] = bytes.into();
+        record.len = SPILLED;
+        record.bytes[..4].copy_from_slice(&(at as u32).to_le_bytes());
+    }
+}
+
+impl Record {
+    fn spilled_at(&self) -> Option<usize> {
+        let [a, b, c, d, ..] = self.bytes;
+        (self.len == SPILLED).then(|| u32::from_le_bytes([a, b, c, d]) as usize)
+    }
+}
+
+fn record(chunks: &[Vec<Record>], id: CustomerId) -> &Record {
+    &chunks[id as usize / CHUNK][id as usize % CHUNK]
+}
+
+/// The key is a hash already; the first byte has chosen the segment.
+fn spread(key: &CustomerKey) -> u64 {
+    let [_, _, _, _, _, _, _, _, low @ ..] = *key;
+    u64::from_le_bytes(low)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_is_one_cache_line() {
+        assert_eq!(size_of::<Record>(), 64);
+    }
+
+    #[test]
+    fn histories_spill_and_come_back() {
+        let mut customers = Customers::new();
+        let ids: Vec<CustomerId> =
+            (0..3000u32).map(|n| customers.find_or_insert(&u128::from(n).to_le_bytes(), &[0])).collect();
+        for (round, len) in [40usize, 47, 48, 500, 3, 60].into_iter().enumerate() {
+            for &id in &ids {
+                customers.set_history(id, &vec![(id as usize + round) as u8; len]);
+            }
+            for &id in &ids {
+                assert_eq!(customers.history(id), vec![(id as usize + round) as u8; len]);
+            }
+            assert_eq!(customers.spilled(), if len > 47 { 3000 } else { 0 });
+        }
+        assert_eq!(customers.find_or_insert(&7u128.to_le_bytes(), &[]), 7);
+    }
+}

@@ -1,0 +1,260 @@
+//! Signed range updates per cohort over the boundaries.
+//!
+//! A customer's contribution to every window number is a handful of ranges of window starts; whoever
+//! changes retracts its old ranges and adds the new ones. All window lengths read the same arrays.
+
+mod series;
+
+use std::hash::{BuildHasher, Hasher};
+use std::ops::Range;
+
+use hashbrown::HashTable;
+use series::Series;
+
+use crate::event::{Currency, EndReason};
+use crate::readings::{CohortReading, WindowReading};
+use crate::time::Boundary;
+
+/// Number of a cohort in its tally.
+pub type CohortId = u32;
+
+/// A count of customers, by where the window starts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Count {
+    Start,
+    Lost(EndReason),
+    Returned,
+    MovedIn,
+    MovedOut,
+    Passing,
+    Bounced,
+}
+
+/// A sum of minor units, by where the window starts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Sum {
+    Start,
+    Lost,
+    Contraction,
+    Expansion,
+    Returned,
+    /// The present amounts of those who moved in.
+    MovedIn,
+    /// The present amounts of those who moved out.
+    MovedOut,
+}
+
+/// The cohorts of one grouping. Names are lists of `N` value numbers, which mean something to the shard only.
+#[derive(Debug, Default)]
+pub struct Tally {
+    index: HashTable<CohortId>,
+    cohorts: Vec<Cohort>,
+    free: Vec<CohortId>,
+    hasher: std::hash::BuildHasherDefault<NameHasher>,
+    floor: Boundary,
+}
+
+#[derive(Debug, Default)]
+struct Cohort {
+    name: Box<[u32]>,
+    customers: i64,
+    revenue: Vec<(Currency, i128)>,
+    counts: Vec<(Count, Series<i64>)>,
+    sums: Vec<((Currency, Sum), Series<i128>)>,
+}
+
+impl Cohort {
+    fn is_zero(&self) -> bool {
+        self.customers == 0
+            && self.revenue.iter().all(|(_, amount)| *amount == 0)
+            && self.counts.iter().all(|(_, series)| series.is_zero())
+            && self.sums.iter().all(|(_, series)| series.is_zero())
+    }
+}
+
+/// The entry of a short association list, made where it is missing.
+fn entry<K: PartialEq, V: Default>(list: &mut Vec<(K, V)>, key: K) -> &mut V {
+    let at = match list.iter().position(|(k, _)| *k == key) {
+        Some(at) => at,
+        None => {
+            list.reserve_exact(1);
+            list.push((key, V::default()));
+            list.len() - 1
+        }
+    };
+    &mut list[at].1
+}
+
+impl Tally {
+    /// The cohort of a name.
+    pub fn cohort(&mut self, name: &[u32]) -> CohortId {
+        let Self { index, cohorts, free, hasher, .. } = self;
+        let hash = hash_name(hasher, name);
+        if let Some(&id) = index.find(hash, |&id| *cohorts[id as usize].name == *name) {
+            return id;
+        }
+        let cohort = Cohort { name: name.into(), ..Cohort::default() };
+        let id = match free.pop() {
+            Some(id) => {
+                cohorts[id as usize] = cohort;
+                id
+            }
+            None => {
+                cohorts.push(cohort);
+                (cohorts.len() - 1) as CohortId
+            }
+        };
+        index.insert_unique(hash, id, |&id| hash_name(hasher, &cohorts[id as usize].name));
+        id
+    }
+
+    /// Windows never start before `floor` again.
+    pub fn set_floor(&mut self, floor: Boundary) {
+        self.floor = self.floor.max(floor);
+    }
+
+    pub fn add_customers(&mut self, cohort: CohortId, n: i64) {
+        self.cohorts[cohort as usize].customers += n;
+    }
+
+    pub fn add_revenue(&mut self, cohort: CohortId, currency: Currency, amount: i128) {
+        *entry(&mut self.cohorts[cohort as usize].revenue, currency) += amount;
+    }
+
+    /// Adds `n` customers for windows that start in the range.
+    pub fn add_count(&mut self, cohort: CohortId, count: Count, range: Range<Boundary>, n: i64) {
+        let floor = self.floor;
+        if range.start < range.end && range.end > floor {
+            entry(&mut self.cohorts[cohort as usize].counts, count).add(range, n, floor);
+        }
+    }
+
+    /// Adds an amount for windows that start in the range.
+    pub fn add_sum(&mut self, cohort: CohortId, key: (Currency, Sum), range: Range<Boundary>, amount: i128) {
+        let floor = self.floor;
+        if range.start < range.end && range.end > floor && amount != 0 {
+            entry(&mut self.cohorts[cohort as usize].sums, key).add(range, amount, floor);
+        }
+    }
+
+    /// How many cohorts hold anything.
+    pub fn len(&self) -> usize {
+        self.index.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.index.is_empty()
+    }
+
+    /// Gives back the memory of cohorts that are all zeros.
+    pub fn sweep(&mut self) {
+        let Self { index, cohorts, free, .. } = self;
+        index.retain(|&mut id| {
+            let keep = !cohorts[id as usize].is_zero();
+            if !keep {
+                cohorts[id as usize] = Cohort::default();
+                free.push(id);
+            }
+            keep
+        });
+    }
+
+    /// Every cohort's name and numbers, for windows that start at `starts` (in any order).
+    pub fn read(&self, starts: &[Boundary], mut each: impl FnMut(&[u32], CohortReading)) {
+        let mut order: Vec<usize> = (0..starts.len()).collect();
+        order.sort_by_key(|&window| starts[window]);
+        let ascending: Vec<Boundary> = order.iter().map(|&window| starts[window]).collect();
+        for &id in &self.index {
+            let cohort = &self.cohorts[id as usize];
+            each(&cohort.name, cohort.read(&order, &ascending));
+        }
+    }
+}
+
+impl Cohort {
+    fn read(&self, order: &[usize], ascending: &[Boundary]) -> CohortReading {
+        let mut windows = vec![WindowReading::default(); order.len()];
+        for (count, series) in &self.counts {
+            series.read(ascending, |i, n| {
+                let window = &mut windows[order[i]];
+                match count {
+                    Count::Start => window.start = n,
+                    Count::Lost(reason) => window.lost_by_reason[*reason as usize] = n,
+                    Count::Returned => window.returned = n,
+                    Count::MovedIn => window.moved_in = n,
+                    Count::MovedOut => window.moved_out = n,
+                    Count::Passing => window.passing = n,
+                    Count::Bounced => window.bounced = n,
+                }
+            });
+        }
+        for window in &mut windows {
+            window.retained = window.start - window.lost();
+            // Who is here now and was neither there at the start nor ever before it.
+            window.new = self.customers - (window.retained - window.moved_out + window.moved_in) - window.returned;
+        }
+        self.read_revenue(order, ascending, &mut windows);
+        let recurring_revenue = self.revenue.iter().filter(|(_, amount)| *amount != 0).copied().collect();
+        CohortReading { customers: self.customers, recurring_revenue, windows }
+    }
+
+    fn read_revenue(&self, order: &[usize], ascending: &[Boundary], windows: &mut [WindowReading]) {
+        let mut moved = vec![std::collections::BTreeMap::<Currency, i128>::new(); windows.len()];
+        for ((currency, sum), series) in &self.sums {
+            series.read(ascending, |i, amount| {
+                let revenue = windows[order[i]].revenue.entry(*currency).or_default();
+                match sum {
+                    Sum::Start => revenue.start = amount,
+                    Sum::Lost => revenue.lost = amount,
+                    Sum::Contraction => revenue.contraction = amount,
+                    Sum::Expansion => revenue.expansion = amount,
+                    Sum::Returned => revenue.returned = amount,
+                    Sum::MovedIn => *moved[order[i]].entry(*currency).or_default() += amount,
+                    Sum::MovedOut => *moved[order[i]].entry(*currency).or_default() -= amount,
+                }
+            });
+        }
+        for (window, moved) in windows.iter_mut().zip(&moved) {
+            for (currency, _) in &self.revenue {
+                window.revenue.entry(*currency).or_default();
+            }
+            for (currency, revenue) in &mut window.revenue {
+                let now = self.revenue.iter().find(|(c, _)| c == currency).map_or(0, |(_, amount)| *amount);
+                // The present amounts of those who were there at the start and are here now.
+                let stayed = revenue.start - revenue.lost - revenue.contraction
+                    + revenue.expansion
+                    + moved.get(currency).copied().unwrap_or(0);
+                revenue.new = now - stayed - revenue.returned;
+            }
+            window.revenue.retain(|_, revenue| *revenue != Default::default());
+        }
+    }
+}
+
+fn hash_name(hasher: &impl BuildHasher, name: &[u32]) -> u64 {
+    let mut state = hasher.build_hasher();
+    for &value in name {
+        state.write_u32(value);
+    }
+    state.finish()
+}
+
+/// Value numbers are the shard's own, so nobody can choose them to collide.
+#[derive(Debug, Default)]
+struct NameHasher(u64);
+
+impl Hasher for NameHasher {
+    fn finish(&self) -> u64 {
+        self.0 ^ (self.0 >> 29)
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for &byte in bytes {
+            self.write_u32(u32::from(byte));
+        }
+    }
+
+    fn write_u32(&mut self, value: u32) {
+        self.0 = (self.0.rotate_left(23) ^ u64::from(value) ^ 0x51_7c_c1_b7).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    }
+}

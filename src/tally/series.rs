@@ -1,0 +1,218 @@
+//! One additive number of a cohort, over the boundaries.
+
+use std::collections::VecDeque;
+use std::ops::{AddAssign, Neg, Range};
+
+use crate::time::Boundary;
+
+/// A number that can be counted up and down again.
+pub trait Amount: Copy + Default + PartialEq + AddAssign + Neg<Output = Self> {}
+impl Amount for i64 {}
+impl Amount for i128 {}
+
+/// From how many points on an array may be smaller and faster than a sorted list.
+const DENSE_FROM: usize = 256;
+/// How many boundaries a point may take in an array.
+const DENSE_SPREAD: usize = 8;
+
+/// A piecewise constant number, kept as its differences: a range update is two writes, the number at a
+/// boundary the sum of the differences up to it.
+///
+/// A small cohort has few differences: a sorted list. A large one has them everywhere: an array.
+#[derive(Clone, Debug)]
+pub enum Series<T> {
+    Sparse { at: Vec<u32>, delta: Vec<T> },
+    Dense { first: u32, delta: VecDeque<T>, nonzero: usize },
+}
+
+impl<T: Amount> Default for Series<T> {
+    fn default() -> Self {
+        Self::Sparse { at: Vec::new(), delta: Vec::new() }
+    }
+}
+
+impl<T: Amount> Series<T> {
+    /// Adds `amount` at every boundary of the range. What lies before `floor` counts as being at `floor`:
+    /// earlier boundaries are never read again.
+    pub fn add(&mut self, range: Range<Boundary>, amount: T, floor: Boundary) {
+        if range.end <= floor || range.is_empty() {
+            return;
+        }
+        self.add_at(range.start.max(floor), amount, floor);
+        if range.end < Boundary::NEVER {
+            self.add_at(range.end, -amount, floor);
+        }
+    }
+
+    pub fn is_zero(&self) -> bool {
+        match self {
+            Self::Sparse { at, .. } => at.is_empty(),
+            Self::Dense { nonzero, .. } => *nonzero == 0,
+        }
+    }
+
+    /// The numbers at some boundaries, which ascend.
+    pub fn read(&self, boundaries: &[Boundary], mut each: impl FnMut(usize, T)) {
+        let mut sum = T::default();
+        let mut next = 0;
+        for (i, boundary) in boundaries.iter().enumerate() {
+            match self {
+                Self::Sparse { at, delta } => {
+                    while let (Some(&ordinal), Some(&amount)) = (at.get(next), delta.get(next)) {
+                        if ordinal > boundary.ordinal() {
+                            break;
+                        }
+                        sum += amount;
+                        next += 1;
+                    }
+                }
+                Self::Dense { first, delta, .. } => {
+                    let end = (boundary.ordinal() + 1).saturating_sub(*first) as usize;
+                    let end = end.min(delta.len());
+                    for amount in delta.range(next.min(end)..end) {
+                        sum += *amount;
+                    }
+                    next = next.max(end);
+                }
+            }
+            each(i, sum);
+        }
+    }
+
+    fn add_at(&mut self, boundary: Boundary, amount: T, floor: Boundary) {
+        self.raise_floor(floor.ordinal());
+        let ordinal = boundary.ordinal();
+        match self {
+            Self::Sparse { at, delta } => match at.binary_search(&ordinal) {
+                Ok(i) => {
+                    delta[i] += amount;
+                    if delta[i] == T::default() {
+                        at.remove(i);
+                        delta.remove(i);
+                    }
+                }
+                Err(i) => {
+                    at.insert(i, ordinal);
+                    delta.insert(i, amount);
+                    self.become_dense();
+                }
+            },
+            Self::Dense { first, delta, nonzero } => {
+                while ordinal < *first {
+                    delta.push_front(T::default());
+                    *first -= 1;
+                }
+                let i = (ordinal - *first) as usize;
+                if i >= delta.len() {
+                    delta.resize(i + 1, T::default());
+                }
+                let was_zero = delta[i] == T::default();
+                delta[i] += amount;
+                let is_zero = delta[i] == T::default();
+                *nonzero = *nonzero + usize::from(was_zero) - usize::from(is_zero);
+            }
+        }
+    }
+
+    /// Joins what lies before the floor to what is at it.
+    fn raise_floor(&mut self, floor: u32) {
+        let mut sum = T::default();
+        match self {
+            Self::Sparse { at, delta } => {
+                let old = at.partition_point(|&ordinal| ordinal < floor);
+                if old == 0 {
+                    return;
+                }
+                at.drain(..old);
+                delta.drain(..old).for_each(|amount| sum += amount);
+            }
+            Self::Dense { first, delta, nonzero } => {
+                if *first >= floor {
+                    return;
+                }
+                let old = ((floor - *first) as usize).min(delta.len());
+                for amount in delta.drain(..old) {
+                    *nonzero -= usize::from(amount != T::default());
+                    sum += amount;
+                }
+                *first = floor;
+            }
+        }
+        if sum != T::default() {
+            self.add_at(Boundary::from_ordinal(floor), sum, Boundary::FIRST);
+        }
+    }
+
+    fn become_dense(&mut self) {
+        let Self::Sparse { at, delta } = self else { return };
+        let (Some(&first), Some(&last)) = (at.first(), at.last()) else { return };
+        let spread = (last - first) as usize + 1;
+        if at.len() < DENSE_FROM || spread > at.len() * DENSE_SPREAD {
+            return;
+        }
+        let mut dense = VecDeque::from(vec![T::default(); spread]);
+        for (&ordinal, &amount) in at.iter().zip(delta.iter()) {
+            dense[(ordinal - first) as usize] = amount;
+        }
+        *self = Self::Dense { first, delta: dense, nonzero: at.len() };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn b(ordinal: u32) -> Boundary {
+        Boundary::from_ordinal(ordinal)
+    }
+
+    fn read_one(series: &Series<i64>, at: u32) -> i64 {
+        let mut value = 0;
+        series.read(&[b(at)], |_, v| value = v);
+        value
+    }
+
+    proptest! {
+        /// Against a plain array, across the change from list to array and a rising floor.
+        #[test]
+        fn a_series_is_the_sum_of_its_ranges(
+            ranges in prop::collection::vec((0u32..900, 0u32..900, -3i64..4), 0..700),
+            floors in prop::collection::vec(0u32..400, 4),
+        ) {
+            let mut series = Series::default();
+            let mut plain = vec![0i64; 1000];
+            let mut floors = floors;
+            floors.sort_unstable();
+            let mut floor = 0;
+            for (i, &(x, y, amount)) in ranges.iter().enumerate() {
+                if i % 200 == 199 {
+                    floor = floors[i / 200];
+                }
+                let (start, end) = (x.min(y), x.max(y));
+                let end_boundary = if end > 890 { Boundary::NEVER } else { b(end) };
+                if amount != 0 {
+                    series.add(b(start)..end_boundary, amount, b(floor));
+                    let end = if end > 890 { 1000 } else { end };
+                    plain[start as usize..end as usize].iter_mut().for_each(|v| *v += amount);
+                }
+            }
+            let boundaries: Vec<Boundary> = (floor..1000).map(b).collect();
+            series.read(&boundaries, |i, value| assert_eq!(value, plain[i + floor as usize]));
+        }
+    }
+
+    #[test]
+    fn what_was_added_and_taken_away_leaves_nothing() {
+        let mut series = Series::default();
+        for i in 0..2000 {
+            series.add(b(i)..b(i + 7), i64::from(i % 3 + 1), b(0));
+        }
+        assert_eq!(read_one(&series, 1000), (994..=1000).map(|i| i % 3 + 1).sum::<i64>());
+        assert!(matches!(series, Series::Dense { .. }));
+        for i in 0..2000 {
+            series.add(b(i)..b(i + 7), -i64::from(i % 3 + 1), b(100));
+        }
+        assert!(series.is_zero());
+    }
+}

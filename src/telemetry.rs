@@ -1,0 +1,54 @@
+//! The log: what a human should know or do, on stderr, as text or JSON.
+
+use std::io::IsTerminal;
+
+use tracing_subscriber::filter::EnvFilter;
+
+use crate::cli::{Log, LogFormat};
+
+/// Starts the log, once a process. `rust_log` is the variable `RUST_LOG`, which decides instead of the flags.
+///
+/// Fails where `rust_log` is not a filter.
+pub fn start_log(log: Log, rust_log: Option<&str>) -> anyhow::Result<()> {
+    let filter = match rust_log.filter(|directives| !directives.trim().is_empty()) {
+        Some(directives) => EnvFilter::try_new(directives)
+            .map_err(|e| anyhow::anyhow!("RUST_LOG is not a filter: {e}; write a level, such as RUST_LOG=info"))?,
+        None => EnvFilter::try_new(directives(log))?,
+    };
+    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    let started = match log.log_format {
+        LogFormat::Json => subscriber.json().flatten_event(true).try_init(),
+        LogFormat::Text => {
+            let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
+            subscriber.with_ansi(colour).try_init()
+        }
+    };
+    started.map_err(|e| anyhow::anyhow!("cannot start the log: {e}"))
+}
+
+/// The Kafka client repeats itself at every attempt to reconnect; what matters of it reaches us as errors and
+/// is said once, by us. Its own words are for those who ask for more.
+fn directives(log: Log) -> &'static str {
+    match (log.quiet, log.verbose) {
+        (true, _) => "error,librdkafka=off,rdkafka=off",
+        (false, 0) => "info,librdkafka=off,rdkafka=off",
+        (false, 1) => "info,churnwatch=debug,librdkafka=warn,rdkafka=warn",
+        (false, _) => "debug,churnwatch=trace",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_filter_parses() {
+        for (quiet, verbose) in [(true, 0), (false, 0), (false, 1), (false, 2)] {
+            let directives = directives(Log { log_format: LogFormat::Text, verbose, quiet });
+            assert_eq!(
+                EnvFilter::try_new(directives).unwrap().to_string().matches('=').count(),
+                directives.matches('=').count()
+            );
+        }
+    }
+}

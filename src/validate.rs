@@ -1,0 +1,160 @@
+//! `churnwatch validate`: what the configuration amounts to, and whether the topics are there.
+
+use std::io::Write;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use rdkafka::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::metadata::MetadataTopic;
+
+use crate::cohort::{DimensionValue, Grouping};
+use crate::settings::{Clock, Kafka, Settings, duration, nearest};
+
+/// How long the brokers have to answer.
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Prints the settings and, where asked for, what the brokers say about the topics.
+pub fn run(settings: &Settings, check_connectivity: bool, out: &mut impl Write) -> anyhow::Result<()> {
+    summary(settings, out)?;
+    if check_connectivity {
+        check_topics(&settings.kafka, TIMEOUT, out)?;
+    }
+    writeln!(out, "OK")?;
+    Ok(())
+}
+
+fn summary(s: &Settings, out: &mut impl Write) -> std::io::Result<()> {
+    let topics = if s.kafka.topics.is_empty() { "none (run needs one)".to_owned() } else { s.kafka.topics.join(", ") };
+    writeln!(out, "brokers     {}", s.kafka.brokers.join(", "))?;
+    writeln!(out, "topics      {topics}")?;
+    writeln!(out, "group       {}", s.kafka.group_id)?;
+    for property in &s.kafka.librdkafka {
+        writeln!(out, "librdkafka  {property}")?;
+    }
+    let labels: Vec<_> = s.windows.lengths.iter().map(|w| w.label.as_str()).collect();
+    let step = duration::display(s.windows.grid.step());
+    writeln!(
+        out,
+        "windows     {}, starting every {step}; at most {} cohorts a grouping",
+        labels.join(", "),
+        s.windows.max_cohorts
+    )?;
+    for d in &s.dimensions {
+        let which = match d.value {
+            DimensionValue::Window => "as of the instant in question",
+            DimensionValue::First => "as of the earliest event",
+        };
+        writeln!(out, "dimension   {}: attribute {}, {which}", d.name, d.attribute)?;
+    }
+    let definitions = s.definitions();
+    let groupings: Vec<String> = s.groupings.iter().map(|g: &Grouping| definitions.cohort_by(g)).collect();
+    writeln!(out, "groupings   {}", groupings.join("; "))?;
+    let timeout = s.lifecycle.inactivity_timeout.map_or("none".to_owned(), duration::display);
+    let grace = duration::display(s.lifecycle.grace_period);
+    writeln!(out, "lifecycle   inactivity timeout {timeout}, grace period {grace}")?;
+    let clock = match s.time.clock {
+        Clock::Wall => "wall",
+        Clock::Event => "event",
+    };
+    let since = s.time.complete_since.map_or("the earliest event".to_owned(), |t| t.to_string());
+    let zone = s.time.zone.iana_name().unwrap_or("UTC");
+    writeln!(out, "time        {clock} clock, zone {zone}, complete since {since}")?;
+    let (interval, keep) = (s.snapshot.interval.as_secs_f64(), s.snapshot.keep);
+    writeln!(out, "snapshots   {}, every {interval} s, {keep} kept", s.snapshot.directory.display())?;
+    let interval = s.http.publish_interval.as_secs_f64();
+    writeln!(out, "metrics     http://{}/metrics, computed every {interval} s", s.http.listen)
+}
+
+/// Keeps what the client says about its attempts to connect: the call that fails says only that it timed out.
+#[derive(Default)]
+struct Complaints(Mutex<Option<String>>);
+
+impl ClientContext for Complaints {
+    fn log(&self, _level: RDKafkaLogLevel, _facility: &str, message: &str) {
+        tracing::debug!("{message}");
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        let summary = error.rdkafka_error_code() == Some(RDKafkaErrorCode::AllBrokersDown);
+        if let Ok(mut last) = self.0.lock()
+            && (!summary || last.is_none())
+        {
+            *last = Some(reason.to_owned());
+        }
+    }
+}
+
+impl ConsumerContext for Complaints {}
+
+/// Prints what the brokers say about each topic within `timeout`; fails unless all can be read.
+pub fn check_topics(kafka: &Kafka, timeout: Duration, out: &mut impl Write) -> anyhow::Result<()> {
+    let consumer: BaseConsumer<Complaints> = kafka
+        .client_config()
+        .create_with_context(Complaints::default())
+        .context("the Kafka client refuses its settings")?;
+    let cluster = match consumer.fetch_metadata(None, timeout) {
+        Ok(metadata) => metadata,
+        Err(error) => {
+            // Errors are told while polling, and there is nothing else to poll for.
+            while consumer.poll(Duration::ZERO).is_some() {}
+            let said = consumer.context().0.lock().ok().and_then(|mut last| last.take());
+            let said = said.map(|words| format!(" ({words})")).unwrap_or_default();
+            bail!(
+                "no answer from {} within {} s: {error}{said}; check kafka.brokers, the network, and security.protocol and sasl.* of [kafka.librdkafka]",
+                kafka.bootstrap_servers(),
+                timeout.as_secs(),
+            );
+        }
+    };
+    writeln!(out, "cluster     {} brokers answer for {}", cluster.brokers().len(), kafka.bootstrap_servers())?;
+    let names: Vec<&str> = cluster.topics().iter().map(MetadataTopic::name).collect();
+    let mut failed = 0;
+    for topic in &kafka.topics {
+        let verdict = match consumer.fetch_metadata(Some(topic), timeout) {
+            Ok(metadata) => verdict(metadata.topics().iter().find(|t| t.name() == topic), &names, topic),
+            Err(error) => Err(format!("{error}; try again, and look at the brokers' log")),
+        };
+        match verdict {
+            Ok(partitions) => writeln!(out, "topic       {topic}: {partitions} partitions")?,
+            Err(what) => {
+                failed += 1;
+                writeln!(out, "topic       {topic}: {what}")?;
+            }
+        }
+    }
+    if failed > 0 {
+        bail!("{failed} of {} topics cannot be read", kafka.topics.len());
+    }
+    Ok(())
+}
+
+/// The number of partitions, or what is wrong and the remedy.
+fn verdict(found: Option<&MetadataTopic>, names: &[&str], topic: &str) -> Result<usize, String> {
+    let Some(found) = found else { return Err(absent(names, topic)) };
+    match found.error().map(RDKafkaErrorCode::from) {
+        None => {}
+        Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic) => {
+            return Err(absent(names, topic));
+        }
+        Some(RDKafkaErrorCode::TopicAuthorizationFailed) => {
+            return Err("not permitted; grant the user Describe and Read on it".to_owned());
+        }
+        Some(code) => return Err(format!("{code}; look at the brokers' log")),
+    }
+    let leaderless: Vec<_> = found.partitions().iter().filter(|p| p.leader() < 0).map(|p| p.id().to_string()).collect();
+    match (found.partitions().len(), leaderless.as_slice()) {
+        (0, _) => Err(absent(names, topic)),
+        (partitions, []) => Ok(partitions),
+        (_, ids) => Err(format!("partitions without a leader: {}; look at the brokers", ids.join(", "))),
+    }
+}
+
+fn absent(names: &[&str], topic: &str) -> String {
+    let similar = nearest(topic, names.iter().copied().filter(|name| *name != topic));
+    let similar = similar.map(|name| format!(", or correct kafka.topics: did you mean {name}?")).unwrap_or_default();
+    format!("does not exist; create it{similar}")
+}
