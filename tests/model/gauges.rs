@@ -35,10 +35,7 @@ pub fn expected(definitions: &Definitions, messages: &[LifecycleEvent], as_of: I
         let start = window_start(definitions, window.length, as_of);
         if let Some(history_start) = world.history_start {
             let is_complete = start >= history_start;
-            page.insert(
-                Series::new("window_complete").with("window", &window.label),
-                f64::from(u8::from(is_complete)),
-            );
+            page.insert(Series::new("window_complete").with("window", &window.label), f64::from(u8::from(is_complete)));
             if is_complete {
                 complete.insert(i, start);
             }
@@ -144,7 +141,9 @@ fn count(
 
 impl Numbers {
     fn all_zero(&self) -> bool {
-        self.customers == 0 && self.currencies().is_empty() && self.windows.values().all(|w| w.counts.values().all(|&n| n == 0))
+        self.customers == 0
+            && self.currencies().is_empty()
+            && self.windows.values().all(|w| w.counts.values().all(|&n| n == 0))
     }
 
     /// The currencies in which anything is not zero.

@@ -282,9 +282,8 @@ impl<'a> Customer<'a> {
     /// The values an attribute was given, in order.
     fn values(&self, attribute: &str) -> Vec<(Instant, u64, &str)> {
         let events = self.subscriptions.iter().flat_map(|s| &s.events);
-        let mut values: Vec<_> = events
-            .filter_map(|e| Some((e.time, e.sequence, e.attributes.get(attribute)?.as_str())))
-            .collect();
+        let mut values: Vec<_> =
+            events.filter_map(|e| Some((e.time, e.sequence, e.attributes.get(attribute)?.as_str()))).collect();
         values.sort();
         values
     }

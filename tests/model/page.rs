@@ -178,13 +178,13 @@ impl Page {
                 }
             }
             "window_start_recurring_revenue" if series.labels["cohort_by"] == "everyone" => {
-                let change = n("expansion_recurring_revenue")
-                    + n("new_recurring_revenue")
-                    + n("returned_recurring_revenue")
-                    - n("lost_recurring_revenue")
-                    - n("contraction_recurring_revenue");
+                let change =
+                    n("expansion_recurring_revenue") + n("new_recurring_revenue") + n("returned_recurring_revenue")
+                        - n("lost_recurring_revenue")
+                        - n("contraction_recurring_revenue");
                 // Beside an enormous sum the cents are lost to rounding.
-                let scale = [start, n("lost_recurring_revenue"), now("recurring_revenue")].into_iter().fold(1.0, f64::max);
+                let scale =
+                    [start, n("lost_recurring_revenue"), now("recurring_revenue")].into_iter().fold(1.0, f64::max);
                 holds("revenue = start + change", now("recurring_revenue") / scale, (start + change) / scale);
             }
             _ => {}

@@ -1,7 +1,7 @@
 //! The core under test: some shards, fed and moved as somebody says.
 
-use std::collections::HashSet;
 use std::collections::hash_map::DefaultHasher;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
@@ -30,6 +30,10 @@ pub struct Subject {
     payloads: HashSet<Vec<u8>>,
     /// Whether an event has come too late for the promise to hold.
     pub beyond_horizon: bool,
+    /// How many pages were compared.
+    pub compared: u64,
+    /// In how many of them a family was anything but zero.
+    pub told: BTreeMap<String, u64>,
 }
 
 impl Subject {
@@ -43,6 +47,8 @@ impl Subject {
             delivered: Vec::new(),
             payloads: HashSet::new(),
             beyond_horizon: false,
+            compared: 0,
+            told: BTreeMap::new(),
         }
     }
 
@@ -71,7 +77,7 @@ impl Subject {
     /// Whether folding may have overtaken the event.
     pub fn is_old(&self, message: &LifecycleEvent) -> bool {
         let horizon = self.horizons[self.shard_of(message)];
-        judge(message, None).is_ok_and(|event| horizon.is_some_and(|horizon| event.time < horizon))
+        judge(message, None).is_ok_and(|event| horizon.is_some_and(|horizon| event.time <= horizon))
     }
 
     /// Delivers a message as bytes, and checks what the core says became of it.
@@ -165,6 +171,12 @@ impl Subject {
         let mut wrong = page.violations();
         if !self.beyond_horizon {
             let expected = super::gauges::expected(&self.definitions, &self.delivered, t);
+            let told: BTreeSet<_> =
+                expected.iter().filter(|(_, value)| *value != 0.0).map(|(s, _)| &s.family).collect();
+            self.compared += 1;
+            for family in told {
+                *self.told.entry(family.clone()).or_default() += 1;
+            }
             wrong.extend(expected.differences(&page));
             wrong.extend(expected.violations().into_iter().map(|v| format!("in the model itself: {v}")));
         }
@@ -176,4 +188,3 @@ fn total(counts: &Counts) -> u64 {
     let by_kind = [&counts.applied[..], &counts.ignored, &counts.rejected].concat();
     by_kind.iter().sum::<u64>() + counts.unchanged
 }
-

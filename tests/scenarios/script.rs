@@ -195,9 +195,7 @@ fn value(text: &str) -> Parsed<Value> {
         return Ok(Value::About(number::<f64>(percent)? / 100.0, 0.5 / 10_f64.powi(digits as i32 + 2)));
     }
     match text.split_once('/') {
-        Some((numerator, denominator)) => {
-            Ok(Value::Exactly(number::<f64>(numerator)? / number::<f64>(denominator)?))
-        }
+        Some((numerator, denominator)) => Ok(Value::Exactly(number::<f64>(numerator)? / number::<f64>(denominator)?)),
         None => Ok(Value::Exactly(number(text)?)),
     }
 }
