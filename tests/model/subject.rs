@@ -178,7 +178,6 @@ impl Subject {
                 *self.told.entry(family.clone()).or_default() += 1;
             }
             wrong.extend(expected.differences(&page));
-            wrong.extend(expected.violations().into_iter().map(|v| format!("in the model itself: {v}")));
         }
         if wrong.is_empty() { Ok(()) } else { Err(format!("as of {t}:\n  {}", wrong.join("\n  "))) }
     }
