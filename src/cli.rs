@@ -6,6 +6,8 @@ use std::time::Duration;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum, ValueHint};
 use clap_complete::Shell;
 
+use crate::input::Format;
+use crate::replay;
 use crate::settings::{self, ConfigError, Override, Settings, duration};
 use crate::time::{Instant, Span};
 
@@ -21,6 +23,7 @@ pub struct Cli {
 
 const EXAMPLES: &str = "\
 Examples:
+  churnwatch replay --as-of 2026-02-01T00:00:00Z events.jsonl
   churnwatch validate --config churnwatch.toml --check-connectivity
   CHURNWATCH__WINDOWS__LENGTHS=7d,90d churnwatch validate
 
@@ -60,6 +63,9 @@ pub enum LogFormat {
 /// One variant a command; what it does stands in `main`.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Print the cohort gauges that files of events amount to
+    #[command(after_help = ReplayArgs::EXAMPLES)]
+    Replay(ReplayArgs),
     /// Check the configuration, and print what it amounts to
     #[command(after_help = ValidateArgs::EXAMPLES)]
     Validate(ValidateArgs),
@@ -137,6 +143,12 @@ Examples:
   zcat events.jsonl.gz | churnwatch replay -
 
 Only the page of gauges goes to stdout; problems and the summary go to stderr.";
+
+    /// What `replay` takes.
+    pub fn options(self) -> replay::Options {
+        let InputArgs { format, strict, files } = self.input;
+        replay::Options { files, format: format.map(Format::from), as_of: self.as_of, strict }
+    }
 }
 
 /// Event files, for `replay` and `import`.
@@ -145,7 +157,7 @@ pub struct InputArgs {
     /// How events are written; guessed from the file's name if not given
     #[arg(long, value_name = "FORMAT")]
     pub format: Option<InputFormat>,
-    /// Fail at the end if any line could not be read or any event was rejected
+    /// Fail if any line cannot be read or any event is rejected
     #[arg(long)]
     pub strict: bool,
     /// Files of events, in any order; `-` is stdin
@@ -160,6 +172,15 @@ pub enum InputFormat {
     Jsonl,
     /// Messages, each after its length
     Protobuf,
+}
+
+impl From<InputFormat> for Format {
+    fn from(format: InputFormat) -> Self {
+        match format {
+            InputFormat::Jsonl => Self::Jsonl,
+            InputFormat::Protobuf => Self::Protobuf,
+        }
+    }
 }
 
 /// `churnwatch import`

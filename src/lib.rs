@@ -23,15 +23,18 @@ pub mod snapshot;
 pub mod tally;
 
 // The shell: everything that does I/O, and decides nothing about numbers.
+pub mod embedded;
+pub mod http;
 pub mod input;
-pub mod replay;
-
+pub mod kafka;
 pub mod own_metrics;
 pub mod publish;
-
 pub mod settings;
+pub mod store;
+pub mod telemetry;
 
 // The commands.
 pub mod cli;
-pub mod telemetry;
+pub mod replay;
+pub mod run;
 pub mod validate;

@@ -6,25 +6,27 @@ use std::process::ExitCode;
 use anyhow::Result;
 use churnwatch::cli::{Cli, Command};
 use churnwatch::settings::ConfigError;
-use churnwatch::{telemetry, validate};
+use churnwatch::{replay, telemetry, validate};
 use clap::Parser;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
     match telemetry::start_log(cli.global.log, std::env::var("RUST_LOG").ok().as_deref()).and_then(|()| execute(cli)) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => report(&error),
     }
 }
 
-fn execute(Cli { global, command }: Cli) -> Result<()> {
+fn execute(Cli { global, command }: Cli) -> Result<ExitCode> {
     match command {
+        Command::Replay(args) => return replay::run(&global.settings(&[])?.definitions(), &args.options()),
         Command::Validate(args) => {
             let settings = global.settings(&args.kafka.overrides())?;
-            validate::run(&settings, args.check_connectivity, &mut io::stdout().lock())
+            validate::run(&settings, args.check_connectivity, &mut io::stdout().lock())?;
         }
-        Command::Completions(args) => Ok(io::stdout().lock().write_all(&args.script())?),
+        Command::Completions(args) => io::stdout().lock().write_all(&args.script())?,
     }
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Says why the process ends, and with which code: 1 failed, 2 wrong configuration.

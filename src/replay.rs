@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant as Stopwatch};
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::cohort::Definitions;
@@ -68,16 +68,11 @@ pub fn run(definitions: &Definitions, options: &Options) -> anyhow::Result<ExitC
     bar.finish_and_clear();
     write!(io::stderr(), "{summary}")?;
     if options.strict && summary.refused() > 0 {
-        let refused = summary.refused();
-        writeln!(io::stderr(), "error: {refused} events were refused, and --strict is given: no page is printed")?;
-        return Ok(ExitCode::FAILURE);
+        bail!("{} refused, and --strict is given: no page is printed", summary.refused());
     }
     let mut out = io::stdout().lock();
-    match out.write_all(page.as_bytes()).and_then(|()| out.flush()) {
-        // Whoever reads the page has seen enough of it, as `head` has.
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(ExitCode::SUCCESS),
-        result => result.context("standard output cannot be written").map(|()| ExitCode::SUCCESS),
-    }
+    out.write_all(page.as_bytes()).and_then(|()| out.flush()).context("standard output cannot be written")?;
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Reads everything and returns the page with the cohort gauges as of [`Options::as_of`], naming what is refused.

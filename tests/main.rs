@@ -2,9 +2,25 @@
 
 mod support;
 
+/// Real purchases, checked against another engine.
+mod cdnow;
+/// The binary as people call it: exit codes, streams, help.
+mod cli;
 /// docs/configuration.md and docs/reference.toml are what the code says.
 mod configuration;
+/// validate --check-connectivity against a broker.
+mod connectivity;
+/// Damaged bytes never panic and never allocate without bound.
+mod hostile;
+/// What is served: content types, compression, readiness, and that a scrape waits for nobody.
+mod http;
+/// `run` against an embedded broker: pages, restarts, rebalances, outages, kills.
+mod kafka;
+/// docs/metrics.md is what the table says; the whole page of metrics is as it was, and promtool likes it.
+mod metrics;
 /// Random logs through the core against a naive reading of the contract.
 mod model;
+/// `replay` from files to page and summary.
+mod replay;
 /// The contract's examples and sentences, as text.
 mod scenarios;

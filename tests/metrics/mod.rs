@@ -1,0 +1,4 @@
+mod docs;
+mod golden;
+mod page;
+mod promtool;
