@@ -19,6 +19,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant as Moment};
+use tracing::info;
 
 use anyhow::{Context, anyhow, ensure};
 
@@ -94,9 +95,8 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
     let mut feed = Feed::new(settings.kafka.client_config(), topic, deliveries, &progress)?;
     feed.produce_book()?;
 
-    let metrics = OwnMetrics::new();
-    let instance = Instance::start(run::Options::new(&settings), metrics.clone())?;
-    let server = serve(options.listen, &instance, &metrics)?;
+    let instance = Instance::start(run::Options::new(&settings))?;
+    let server = serve(options.listen, &instance, instance.metrics())?;
     let mut show = Show::new(&instance, &format!("http://{}/metrics", server.address()));
 
     let stop = AtomicBool::new(false);
@@ -143,7 +143,7 @@ fn serve(address: SocketAddr, instance: &Instance, metrics: &OwnMetrics) -> anyh
     start(address).or_else(|error| match error.downcast_ref() {
         Some(ListenError::InUse(_)) => {
             let server = start(SocketAddr::new(address.ip(), 0))?;
-            eprintln!("{address} is in use: /metrics is served on {} instead", server.address());
+            info!("{address} is in use: /metrics is served on {} instead", server.address());
             Ok(server)
         }
         _ => Err(error),
