@@ -23,6 +23,7 @@ pub struct Cli {
 
 const EXAMPLES: &str = "\
 Examples:
+  churnwatch replay --as-of 2026-02-01T00:00:00Z events.jsonl
   churnwatch validate --config churnwatch.toml --check-connectivity
   CHURNWATCH__WINDOWS__LENGTHS=7d,90d churnwatch validate
 
@@ -63,6 +64,7 @@ pub enum LogFormat {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Compute the gauges from event files, as of one instant
+    /// Print the cohort gauges that files of events amount to
     #[command(after_help = ReplayArgs::EXAMPLES)]
     Replay(ReplayArgs),
     /// Check the configuration, and print what it amounts to
@@ -157,7 +159,7 @@ pub struct InputArgs {
     /// How events are written; guessed from the file's name if not given
     #[arg(long, value_name = "FORMAT")]
     pub format: Option<InputFormat>,
-    /// Fail at the end if any line could not be read or any event was rejected
+    /// Fail if any line cannot be read or any event is rejected
     #[arg(long)]
     pub strict: bool,
     /// Files of events, in any order; `-` is stdin

@@ -1,5 +1,7 @@
 //! The commands, each a line; what may be typed stands in `cli`.
 
+#![expect(clippy::print_stderr, reason = "the one place that speaks for the process")]
+
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 

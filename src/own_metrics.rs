@@ -27,7 +27,7 @@ pub struct OwnMetrics {
     ignored: [Counter; Ignored::ALL.len()],
     rejected: [Counter; Rejection::ALL.len()],
     beyond_horizon: Counter,
-    event_to_gauge_seconds: Histogram,
+    event_to_gauges_seconds: Histogram,
     process: metrics_process::Collector,
     /// Records without a key.
     pub unkeyed_records: Counter,
@@ -46,7 +46,7 @@ impl Default for OwnMetrics {
 impl OwnMetrics {
     /// All counters at 0, with every label they can have.
     pub fn new() -> Self {
-        let matcher = Matcher::Full("churnwatch_event_to_gauge_seconds".to_owned());
+        let matcher = Matcher::Full("churnwatch_event_to_gauges_seconds".to_owned());
         let recorder = PrometheusBuilder::new()
             .set_buckets_for_metric(matcher, &EVENT_TO_GAUGE_BUCKETS_SECONDS)
             .expect("there are buckets")
@@ -61,8 +61,8 @@ impl OwnMetrics {
             ignored: Ignored::ALL.map(|ignored| reason("churnwatch_events_ignored_total", ignored.name())),
             rejected: Rejection::ALL.map(|rejection| reason("churnwatch_events_rejected_total", rejection.name())),
             beyond_horizon: counter("churnwatch_beyond_horizon_events_total"),
-            event_to_gauge_seconds: recorder
-                .register_histogram(&gauges::key(family("churnwatch_event_to_gauge_seconds"), &[]), &METADATA),
+            event_to_gauges_seconds: recorder
+                .register_histogram(&gauges::key(family("churnwatch_event_to_gauges_seconds"), &[]), &METADATA),
             process: metrics_process::Collector::default(),
             unkeyed_records: counter("churnwatch_unkeyed_records_total"),
             snapshot_failures: counter("churnwatch_snapshot_failures_total"),
@@ -92,7 +92,7 @@ impl OwnMetrics {
     /// since the Kafka timestamp of the oldest of them.
     pub fn published(&self, took: Duration, ages: impl IntoIterator<Item = Duration>) {
         self.gauge("churnwatch_publication_duration_seconds", &[]).set(took.as_secs_f64());
-        ages.into_iter().for_each(|age| self.event_to_gauge_seconds.record(age.as_secs_f64()));
+        ages.into_iter().for_each(|age| self.event_to_gauges_seconds.record(age.as_secs_f64()));
         // Unscraped, the recorder would keep every single recorded value.
         self.recorder.handle().run_upkeep();
     }

@@ -4,9 +4,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::{Duration, Instant as MonotonicInstant};
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 
+use crate::readings::Readings;
 use crate::time::Instant;
+
+pub(crate) mod rounds;
+
+/// Asks for a publication before the interval is over.
+pub(crate) struct Nudge;
 
 /// The last published texts, swapped in whole: a reader waits for nobody.
 pub struct Published {
@@ -15,6 +21,8 @@ pub struct Published {
     /// The gauges of what comes and goes ([`crate::own_metrics::process_page`]).
     pub process_text: ArcSwap<String>,
     pub readiness: ArcSwap<Readiness>,
+    /// The numbers behind the cohort gauges, for who wants them as numbers; `None` while withheld.
+    pub publication: ArcSwapOption<Publication>,
     /// Milliseconds; [`NEVER`] while nothing is published.
     as_of: AtomicI64,
     started: MonotonicInstant,
@@ -23,6 +31,13 @@ pub struct Published {
 }
 
 const NEVER: i64 = i64::MIN;
+
+/// One consistent set of numbers: every shard's as of the same instant.
+#[derive(Debug)]
+pub struct Publication {
+    pub as_of: Instant,
+    pub readings: Readings,
+}
 
 /// Whether the gauges can be relied on.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,6 +54,7 @@ impl Published {
             cohort_text: ArcSwap::default(),
             process_text: ArcSwap::default(),
             readiness: ArcSwap::from_pointee(Readiness::NotReady("starting".to_owned())),
+            publication: ArcSwapOption::empty(),
             as_of: AtomicI64::new(NEVER),
             started: MonotonicInstant::now(),
             last_beat_ms: AtomicU64::new(0),
@@ -54,6 +70,7 @@ impl Published {
 
     /// Takes the cohort gauges back: absent, never wrong.
     pub fn withhold(&self) {
+        self.publication.store(None);
         self.cohort_text.store(Arc::default());
         self.as_of.store(NEVER, Ordering::Relaxed);
     }

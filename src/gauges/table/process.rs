@@ -97,7 +97,8 @@ pub(super) const PROCESS_FAMILIES: &[Family] = &[
         "nothing has been published yet",
     ),
     Family {
-        name: "churnwatch_event_to_gauge_seconds",
+        // Plural, for promtool takes `_gauge_` for a type's name that does not belong in a metric's.
+        name: "churnwatch_event_to_gauges_seconds",
         unit: "seconds",
         help: "From a record's Kafka timestamp to the publication that first counts it: the oldest record of each \
                partition at each publication.",

@@ -1,0 +1,502 @@
+//! A worker: owns some partitions' shards, reads their queues, and answers for their numbers.
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant as Moment};
+
+use anyhow::{Context as _, anyhow};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+use rdkafka::error::RDKafkaErrorCode;
+use tracing::{error, warn};
+
+use super::lifecycle::{Duty, Event, Phase, step};
+use super::queue::Queue;
+use super::writer::{Durable, Job, Saved, Tell};
+use super::{Shared, TopicPartition};
+use crate::cohort::Definitions;
+use crate::readings::Readings;
+use crate::shard::{Counts, HashKey, Shard};
+use crate::snapshot;
+use crate::store::Store;
+use crate::time::{Instant, Span};
+
+/// Records taken from one partition before the next one, and messages, get their turn.
+const BATCH: usize = 1024;
+/// A wake-up that got lost would cost this much.
+const IDLE: Duration = Duration::from_millis(500);
+
+/// What a worker is told. A message about a partition of another worker is no concern of its.
+pub(crate) enum Message {
+    /// A queue is not empty any more.
+    Wake,
+    /// Restore the partition's shard and say from which offset on to read; `None`: from the beginning.
+    Assign {
+        partition: TopicPartition,
+        reply: Sender<anyhow::Result<(TopicPartition, Option<i64>)>>,
+    },
+    /// Read from this queue.
+    Start {
+        partition: TopicPartition,
+        queue: Queue,
+    },
+    /// The offsets that the broker holds, seen after the assignment.
+    Bounds {
+        partition: TopicPartition,
+        low: i64,
+        high: i64,
+    },
+    /// Everything below the offset has been handed over: what is missing up to it are not records.
+    HandedOver {
+        partition: TopicPartition,
+        offset: i64,
+    },
+    /// Say how far everything is read, once read to these offsets, or at the deadline.
+    Reach(Reach),
+    /// Bring the tallies to `t` and give the numbers.
+    Advance {
+        t: Instant,
+        reply: Sender<Numbers>,
+    },
+    /// Nothing will be published as of an earlier instant any more.
+    Fold {
+        t: Instant,
+    },
+    /// A periodic snapshot was written, or could not be.
+    Saved {
+        partition: TopicPartition,
+        saved: Option<Saved>,
+    },
+    /// Save and let go. The sender is dropped once the partition's queue and shard are.
+    Revoke {
+        partition: TopicPartition,
+        reply: Sender<Durable>,
+    },
+    /// Let go without saving.
+    Lose {
+        partition: TopicPartition,
+        reply: Sender<Durable>,
+    },
+    End,
+}
+
+/// See [`Message::Reach`].
+pub(crate) struct Reach {
+    pub ends: Arc<BTreeMap<TopicPartition, i64>>,
+    pub deadline: Moment,
+    pub reply: Sender<Vec<Progress>>,
+}
+
+/// How far a partition is read.
+#[derive(Clone, Debug)]
+pub(crate) struct Progress {
+    pub partition: TopicPartition,
+    pub next_offset: i64,
+    /// The Kafka timestamp of the last record read since the assignment.
+    pub last_record: Option<Instant>,
+    pub latest_event: Option<Instant>,
+    pub saved: Option<Saved>,
+}
+
+/// The numbers of one worker's shards.
+pub(crate) struct Numbers {
+    pub readings: Readings,
+    pub tracked_customers: u64,
+    pub tracked_cohorts: u64,
+    /// For each partition with records that these numbers count first: the oldest one's Kafka timestamp.
+    pub oldest_new: Vec<Instant>,
+}
+
+impl Numbers {
+    pub fn none() -> Self {
+        Self { readings: Readings::default(), tracked_customers: 0, tracked_cohorts: 0, oldest_new: Vec::new() }
+    }
+}
+
+/// What all workers of an instance have in common.
+#[derive(Clone)]
+pub(crate) struct Setup {
+    pub definitions: Arc<Definitions>,
+    pub store: Store,
+    /// For `--rebuild`: the partitions whose old snapshots are set aside already.
+    pub rebuild: Option<Arc<Mutex<HashSet<TopicPartition>>>>,
+    pub max_future: Span,
+    pub snapshot_interval: Duration,
+    pub now: fn() -> Instant,
+    pub shared: Arc<Shared>,
+    pub writer: Sender<Job>,
+}
+
+struct Held {
+    phase: Phase,
+    shard: Shard,
+    queue: Option<Queue>,
+    /// What of the shard's counts has been reported.
+    counted: Counts,
+    /// Whether there was no snapshot.
+    from_beginning: bool,
+    /// Whether no record has come since the assignment.
+    untouched: bool,
+    handed_over: Option<i64>,
+    last_record: Option<Instant>,
+    oldest_new: Option<Instant>,
+    saved: Option<Saved>,
+    saving: bool,
+    save_due: Moment,
+}
+
+/// One worker's state; it lives in its thread.
+pub(crate) struct Worker {
+    setup: Setup,
+    own: Sender<Message>,
+    messages: Receiver<Message>,
+    held: BTreeMap<TopicPartition, Held>,
+    pending: Vec<Reach>,
+    /// Whether a wake-up is on its way: more than one would only fill the channel.
+    awake: Arc<AtomicBool>,
+    total: Counts,
+}
+
+impl Worker {
+    pub fn new(setup: Setup, own: Sender<Message>, messages: Receiver<Message>, awake: Arc<AtomicBool>) -> Self {
+        Self { setup, own, messages, held: BTreeMap::new(), pending: Vec::new(), awake, total: Counts::default() }
+    }
+
+    /// Works until told to end; returns what became of all records.
+    pub fn run(mut self) -> Counts {
+        loop {
+            while let Ok(message) = self.messages.try_recv() {
+                if !self.hear(message) {
+                    return self.total;
+                }
+            }
+            let busy = self.read_all();
+            self.save_due();
+            self.answer_reached();
+            if busy {
+                continue;
+            }
+            match self.messages.recv_timeout(self.idle_time()) {
+                Ok(message) => {
+                    if !self.hear(message) {
+                        return self.total;
+                    }
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return self.total,
+            }
+        }
+    }
+
+    /// Returns whether to go on.
+    fn hear(&mut self, message: Message) -> bool {
+        match message {
+            Message::Wake => self.awake.store(false, Ordering::Release),
+            Message::Assign { partition, reply } => {
+                let start = self.assign(&partition);
+                let _ = reply.send(start.map(|offset| (partition, offset)));
+            }
+            Message::Start { partition, queue } => {
+                if self.duty(&partition, Event::Started) == Duty::Read
+                    && let Some(held) = self.held.get_mut(&partition)
+                {
+                    held.queue = Some(queue);
+                }
+            }
+            Message::Bounds { partition, low, high } => self.check_bounds(&partition, low, high),
+            Message::HandedOver { partition, offset } => {
+                if let Some(held) = self.held.get_mut(&partition) {
+                    held.handed_over = Some(offset);
+                }
+            }
+            Message::Reach(reach) => self.pending.push(reach),
+            Message::Advance { t, reply } => {
+                let _ = reply.send(self.advance(t));
+            }
+            Message::Fold { t } => self.held.values_mut().for_each(|held| held.shard.fold_before_windows_of(t)),
+            Message::Saved { partition, saved } => {
+                if let Some(held) = self.held.get_mut(&partition) {
+                    held.saving = false;
+                    held.saved = saved.or(held.saved);
+                }
+            }
+            Message::Revoke { partition, reply } => self.release(&partition, Event::Revoked, reply),
+            Message::Lose { partition, reply } => self.release(&partition, Event::Lost, reply),
+            Message::End => return false,
+        }
+        true
+    }
+
+    /// Steps the partition's life and says what is to be done.
+    fn duty(&mut self, partition: &TopicPartition, event: Event) -> Duty {
+        let phase = self.held.get(partition).map_or(Phase::Vacant, |held| held.phase);
+        let (next, duty) = step(phase, event);
+        if let Some(held) = self.held.get_mut(partition) {
+            held.phase = next;
+        }
+        if duty == Duty::Refuse {
+            error!("{partition} is {phase:?} and cannot be {event:?}: please report this bug");
+        }
+        duty
+    }
+
+    fn assign(&mut self, partition: &TopicPartition) -> anyhow::Result<Option<i64>> {
+        match self.duty(partition, Event::Assigned) {
+            Duty::Restore => {}
+            _ => return Err(anyhow!("{partition} was assigned twice")),
+        }
+        self.set_aside(partition)?;
+        let begun = Moment::now();
+        let definitions = &self.setup.definitions;
+        let restored =
+            self.setup.store.restore(partition, |mut input| snapshot::read(&mut input, definitions.clone()))?;
+        self.setup.shared.metrics.restore_failures.increment(restored.unreadable as u64);
+        let start = restored.newest.as_ref().map(|(header, _)| header.next_offset);
+        let shard = match restored.newest {
+            Some((_, shard)) => {
+                self.setup.shared.metrics.restored(begun.elapsed());
+                shard
+            }
+            None => {
+                let mut key = [0; 16];
+                getrandom::fill(&mut key).context("no randomness for the key of customer ids")?;
+                Shard::new(definitions.clone(), HashKey(key))
+            }
+        };
+        let held = Held {
+            phase: Phase::Restored,
+            counted: shard.counts().clone(),
+            shard,
+            queue: None,
+            from_beginning: start.is_none(),
+            untouched: true,
+            handed_over: None,
+            last_record: None,
+            oldest_new: None,
+            saved: None,
+            saving: false,
+            save_due: Moment::now() + self.setup.snapshot_interval,
+        };
+        self.held.insert(partition.clone(), held);
+        Ok(start)
+    }
+
+    /// For `--rebuild`, once: what this run saves itself is as good as any.
+    fn set_aside(&self, partition: &TopicPartition) -> anyhow::Result<()> {
+        if let Some(done) = &self.setup.rebuild
+            && done.lock().unwrap_or_else(PoisonError::into_inner).insert(partition.clone())
+        {
+            self.setup.store.set_aside(partition)?;
+        }
+        Ok(())
+    }
+
+    /// Compares where the shard goes on with what the broker still holds.
+    fn check_bounds(&mut self, partition: &TopicPartition, low: i64, high: i64) {
+        let Some(held) = self.held.get_mut(partition) else { return };
+        let next = held.shard.next_offset();
+        if !held.untouched {
+            return;
+        }
+        if held.from_beginning {
+            held.shard.set_next_offset(next.max(low));
+        } else if !(low..=high).contains(&next) {
+            self.broke(partition, &format!("the broker holds offsets {low} to {high} only"));
+        }
+    }
+
+    /// Records that were never read are gone from the broker: whatever is counted from here on is wrong.
+    fn broke(&mut self, partition: &TopicPartition, what: &str) {
+        let Some(next_offset) = self.held.get(partition).map(|held| held.shard.next_offset()) else { return };
+        if self.duty(partition, Event::Broke) == Duty::Quarantine {
+            if let Some(held) = self.held.get_mut(partition) {
+                held.queue = None;
+            }
+            self.setup.shared.fail(anyhow!(
+                "{partition} is to be read from offset {next_offset} on, but {what}: the records between were \
+                 deleted (retention) or the topic was created anew. Either bring them back, or start once with \
+                 `churnwatch run --rebuild`, which counts from what the topic still holds; and let the topic keep \
+                 records for longer than churnwatch may be down"
+            ));
+        }
+    }
+
+    /// Takes a batch from every queue; whether there was anything.
+    fn read_all(&mut self) -> bool {
+        let mut busy = false;
+        let mut broken = Vec::new();
+        for (partition, held) in &mut self.held {
+            if held.phase != Phase::Reading {
+                continue;
+            }
+            let taken = held.read(&self.setup);
+            let counts = held.shard.counts();
+            if *counts != held.counted {
+                self.setup.shared.metrics.count_records(&held.counted, counts);
+                add_counts(&mut self.total, &held.counted, counts);
+                held.counted.clone_from(counts);
+            }
+            match taken {
+                Ok(0) => {
+                    if let Some(offset) = held.handed_over.take() {
+                        held.shard.set_next_offset(held.shard.next_offset().max(offset));
+                    }
+                }
+                Ok(_) => busy = true,
+                Err(error) if error.rdkafka_error_code() == Some(RDKafkaErrorCode::AutoOffsetReset) => {
+                    broken.push(partition.clone());
+                }
+                // Said once where it was received; the client goes on trying.
+                Err(_) => busy = true,
+            }
+        }
+        for partition in broken {
+            self.broke(&partition, "the broker does not hold that offset");
+        }
+        busy
+    }
+
+    fn save_due(&mut self) {
+        let now = Moment::now();
+        for (partition, held) in &mut self.held {
+            if held.phase != Phase::Reading || now < held.save_due || held.saving {
+                continue;
+            }
+            held.save_due = now + self.setup.snapshot_interval;
+            match &mut held.saved {
+                Some(saved) if saved.next_offset == held.shard.next_offset() => saved.time = (self.setup.now)(),
+                _ => held.saving = held.save(partition, &self.setup.writer, Tell::Worker(self.own.clone())),
+            }
+        }
+    }
+
+    fn release(&mut self, partition: &TopicPartition, event: Event, reply: Sender<Durable>) {
+        let duty = self.duty(partition, event);
+        let Some(mut held) = self.held.remove(partition) else { return };
+        held.queue = None;
+        match duty {
+            Duty::SaveAndRelease => {
+                let next_offset = held.shard.next_offset();
+                if held.saved.is_some_and(|saved| saved.next_offset == next_offset) {
+                    let _ = reply.send(Durable { partition: partition.clone(), next_offset });
+                } else {
+                    held.save(partition, &self.setup.writer, Tell::Rebalance(reply));
+                }
+            }
+            Duty::Release | Duty::Nothing | Duty::Restore | Duty::Read | Duty::Quarantine | Duty::Refuse => {}
+        }
+    }
+
+    fn advance(&mut self, t: Instant) -> Numbers {
+        let mut numbers = Numbers::none();
+        for held in self.held.values_mut() {
+            held.shard.advance(t);
+            numbers.readings.add(held.shard.readings());
+            numbers.tracked_customers += held.shard.tracked_customers() as u64;
+            numbers.tracked_cohorts += held.shard.tracked_cohorts() as u64;
+            numbers.oldest_new.extend(held.oldest_new.take());
+        }
+        numbers
+    }
+
+    fn answer_reached(&mut self) {
+        let now = Moment::now();
+        let held = &self.held;
+        self.pending.retain(|reach| {
+            let reached = held
+                .iter()
+                .all(|(partition, held)| reach.ends.get(partition).is_none_or(|&end| held.shard.next_offset() >= end));
+            if !reached && now < reach.deadline {
+                return true;
+            }
+            let progress = held.iter().map(|(partition, held)| Progress {
+                partition: partition.clone(),
+                next_offset: held.shard.next_offset(),
+                last_record: held.last_record,
+                latest_event: held.shard.latest_event(),
+                saved: held.saved,
+            });
+            let _ = reach.reply.send(progress.collect());
+            false
+        });
+    }
+
+    /// How long there is nothing to do unless a message comes.
+    fn idle_time(&self) -> Duration {
+        let due = self.pending.iter().map(|reach| reach.deadline).min();
+        due.map_or(IDLE, |due| due.saturating_duration_since(Moment::now()).min(IDLE))
+    }
+}
+
+impl Held {
+    /// Takes a batch from the queue into the shard.
+    fn read(&mut self, setup: &Setup) -> Result<usize, rdkafka::error::KafkaError> {
+        let Some(queue) = &mut self.queue else { return Ok(0) };
+        let shard = &mut self.shard;
+        let (mut read, mut unkeyed) = (0, 0);
+        let mut last_record = None;
+        let mut first_record = None;
+        let mut next_offset = shard.next_offset();
+        let taken = queue.take(BATCH, |record| {
+            // Handed over again: it is counted already.
+            if record.offset < next_offset {
+                return;
+            }
+            shard.consume(record.payload, record.time.map(|time| time + setup.max_future));
+            next_offset = record.offset + 1;
+            read += 1;
+            unkeyed += u64::from(!record.keyed);
+            first_record = first_record.or(record.time);
+            last_record = record.time.or(last_record);
+        });
+        if read > 0 {
+            shard.set_next_offset(next_offset);
+            self.untouched = false;
+            self.last_record = last_record.or(self.last_record);
+            self.oldest_new = self.oldest_new.or(first_record);
+            setup.shared.records.fetch_add(read, Ordering::Relaxed);
+        }
+        if unkeyed > 0 {
+            setup.shared.metrics.unkeyed_records.increment(unkeyed);
+            if !setup.shared.said_unkeyed.swap(true, Ordering::Relaxed) {
+                warn!(
+                    "records without a key: all events of a customer must be in one partition, or the customer is \
+                     counted once in each. Key the topic by customer_id (unkeyed_records_total counts them)"
+                );
+            }
+        }
+        taken
+    }
+
+    /// Hands a snapshot to the writer; whether there is one.
+    fn save(&self, partition: &TopicPartition, writer: &Sender<Job>, tell: Tell) -> bool {
+        let begun = Moment::now();
+        let mut bytes = Vec::new();
+        // Writing into memory fails only where there is a bug, and what was written is then not sent.
+        if let Err(error) = snapshot::write(&self.shard, &partition.topic, partition.partition, &mut bytes) {
+            error!("cannot serialise the shard of {partition}: {error}: please report this bug");
+            return false;
+        }
+        let next_offset = self.shard.next_offset();
+        writer.send(Job { partition: partition.clone(), next_offset, bytes, begun, tell }).is_ok()
+    }
+}
+
+/// Adds what was counted between `before` and `now`.
+fn add_counts(total: &mut Counts, before: &Counts, now: &Counts) {
+    fn add(total: &mut [u64], before: &[u64], now: &[u64]) {
+        for ((total, before), now) in total.iter_mut().zip(before).zip(now) {
+            *total += now - before;
+        }
+    }
+    add(&mut total.applied, &before.applied, &now.applied);
+    add(&mut total.ignored, &before.ignored, &now.ignored);
+    add(&mut total.rejected, &before.rejected, &now.rejected);
+    total.unchanged += now.unchanged - before.unchanged;
+    total.beyond_horizon += now.beyond_horizon - before.beyond_horizon;
+}
+
+/// Adds the counts of another worker.
+pub(crate) fn sum_counts(total: &mut Counts, more: &Counts) {
+    add_counts(total, &Counts::default(), more);
+}

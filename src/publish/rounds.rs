@@ -1,0 +1,405 @@
+//! The publication loop: at every interval one consistent set of numbers, or none.
+//!
+//! A round asks Kafka for the end offsets (which also tells whether it answers), the workers how far they have
+//! read, decides the as-of by that, and then asks every worker for its numbers as of that one instant.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant as Moment};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::KafkaResult;
+use rdkafka::{Offset, TopicPartitionList};
+use tracing::debug;
+
+use super::{Nudge, Publication, Readiness};
+use crate::cohort::Definitions;
+use crate::gauges;
+use crate::kafka::as_of::{AsOf, HowFar};
+use crate::kafka::client::{Complaints, Events};
+use crate::kafka::worker::{Message, Numbers, Progress, Reach};
+use crate::kafka::{Course, Shared, TopicPartition};
+use crate::own_metrics::{PartitionState, ProcessState, process_page};
+use crate::readings::Readings;
+use crate::settings::Clock;
+use crate::time::{Instant, Span};
+
+/// How long Kafka may take to answer.
+const QUERY_TIMEOUT: Duration = Duration::from_secs(3);
+/// How long a round waits for the partitions to be read to the end offsets that it asked for.
+const READ_TIMEOUT: Duration = Duration::from_secs(1);
+/// The next round's distance while there is nothing to publish.
+const SOON: Duration = Duration::from_millis(500);
+
+/// The publication loop's state; it lives in its thread.
+pub(crate) struct Rounds {
+    pub definitions: Arc<Definitions>,
+    pub clock: Clock,
+    pub now: fn() -> Instant,
+    pub interval: Duration,
+    pub topics: Vec<String>,
+    pub consumer: Weak<BaseConsumer<Events>>,
+    pub workers: Vec<Sender<Message>>,
+    pub complaints: Arc<Complaints>,
+    pub shared: Arc<Shared>,
+    pub as_of: AsOf,
+    pub catching_up: CatchingUp,
+    pub tracked: (u64, u64),
+}
+
+/// Which of the assigned partitions have been read to the end offset seen at assignment.
+#[derive(Default)]
+pub(crate) struct CatchingUp {
+    /// With the epoch of the assignment that each belongs to.
+    goals: BTreeMap<TopicPartition, (u64, Goal)>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Goal {
+    End(i64),
+    Reached,
+}
+
+impl CatchingUp {
+    /// Forgets what is not assigned any more, or was assigned anew.
+    fn keep(&mut self, assigned: &BTreeMap<TopicPartition, u64>) {
+        self.goals.retain(|partition, (epoch, _)| assigned.get(partition) == Some(epoch));
+    }
+
+    /// How many records are still to be read before all may be published; `None` where not every end is known.
+    fn records_to_go(&mut self, assigned: &BTreeMap<TopicPartition, u64>, progress: &[Progress]) -> Option<u64> {
+        for progress in progress {
+            if let Some((_, goal)) = self.goals.get_mut(&progress.partition)
+                && matches!(*goal, Goal::End(end) if progress.next_offset >= end)
+            {
+                *goal = Goal::Reached;
+            }
+        }
+        assigned
+            .keys()
+            .map(|partition| {
+                let next = || progress.iter().find(|p| p.partition == *partition).map_or(0, |p| p.next_offset);
+                match self.goals.get(partition)?.1 {
+                    Goal::Reached => Some(0),
+                    Goal::End(end) => Some(end.saturating_sub(next()).max(1) as u64),
+                }
+            })
+            .sum()
+    }
+
+    fn ends(&self) -> BTreeMap<TopicPartition, i64> {
+        let end = |goal: &Goal| if let Goal::End(end) = goal { Some(*end) } else { None };
+        self.goals.iter().filter_map(|(partition, (_, goal))| Some((partition.clone(), end(goal)?))).collect()
+    }
+}
+
+impl Rounds {
+    /// Publishes until the instance is to end.
+    pub fn run(mut self, nudges: &Receiver<Nudge>) {
+        loop {
+            let begun = Moment::now();
+            let distance = self.round();
+            while nudges.try_recv().is_ok() {}
+            let next = begun + distance;
+            match nudges.recv_deadline(next.max(Moment::now())) {
+                Ok(Nudge) | Err(RecvTimeoutError::Timeout) if self.goes_on() => {}
+                _ => return,
+            }
+        }
+    }
+
+    fn goes_on(&self) -> bool {
+        self.shared.course() == Course::GoOn
+    }
+
+    /// Returns how long after this round's begin the next one is due.
+    fn round(&mut self) -> Duration {
+        let published = self.shared.published.clone();
+        published.beat();
+        let (epoch, assigned) = {
+            let assignment = self.shared.assignment();
+            (assignment.epoch, assignment.partitions.clone())
+        };
+        let Some(assigned) = assigned else {
+            let readiness = self.before_assignment();
+            published.readiness.store(Arc::new(readiness));
+            return SOON.min(self.interval);
+        };
+        self.catching_up.keep(&assigned);
+        if assigned.is_empty() {
+            // A standby: the other instances have all partitions.
+            let up = self.before_assignment();
+            self.tell(up == Readiness::Ready, &[], &BTreeMap::new(), None);
+            published.readiness.store(Arc::new(up));
+            return self.interval;
+        }
+
+        let now = (self.now)();
+        let ends = self.end_offsets(&assigned);
+        let up = !ends.is_empty();
+        if up {
+            self.set_goals(&assigned);
+        }
+        let caught_up_before = self.catching_up.ends().is_empty();
+        let (to_reach, patience) = match self.clock {
+            _ if !caught_up_before => (self.catching_up.ends(), READ_TIMEOUT),
+            Clock::Wall => (ends.clone(), READ_TIMEOUT.min(self.interval / 2)),
+            Clock::Event => (BTreeMap::new(), Duration::ZERO),
+        };
+        let Some(progress) = self.reach(to_reach, patience) else { return SOON };
+        match self.catching_up.records_to_go(&assigned, &progress) {
+            Some(0) => {}
+            to_go => {
+                let reason = match to_go {
+                    _ if !up => "Kafka does not answer".to_owned(),
+                    None => "waiting for the end offsets".to_owned(),
+                    Some(records) => format!("catching up: {records} offsets to go"),
+                };
+                self.tell(up, &progress, &ends, None);
+                published.readiness.store(Arc::new(Readiness::NotReady(reason)));
+                return if up { Duration::ZERO } else { SOON };
+            }
+        }
+        self.publish(epoch, now, up, &progress, &ends);
+        self.interval
+    }
+
+    /// Publishes the numbers as of what has been read, unless partitions come or go meanwhile.
+    fn publish(
+        &mut self,
+        epoch: u64,
+        now: Instant,
+        up: bool,
+        progress: &[Progress],
+        ends: &BTreeMap<TopicPartition, i64>,
+    ) {
+        let begun = Moment::now();
+        let published = self.shared.published.clone();
+        let readiness = if up {
+            Readiness::Ready
+        } else {
+            Readiness::NotReady("Kafka does not answer: the numbers stand still".to_owned())
+        };
+        let t = match self.clock {
+            Clock::Wall => self.as_of.by_wall_clock(now, progress.iter().map(|p| how_far(p, ends))),
+            Clock::Event => self.as_of.by_events(progress.iter().filter_map(|p| p.latest_event).max()),
+        };
+        let Some(t) = t else {
+            self.tell(up, progress, ends, None);
+            published.readiness.store(Arc::new(readiness));
+            return;
+        };
+        let Some(numbers) = self.advance(t) else { return };
+        let text = gauges::cohort_page(&self.definitions, &numbers.readings, t);
+        let publication = Publication { as_of: t, readings: numbers.readings };
+        self.tracked = (numbers.tracked_customers, numbers.tracked_cohorts);
+        {
+            // A rebalance changes the epoch and withholds under the same lock.
+            let assignment = self.shared.assignment();
+            if assignment.epoch != epoch || !self.goes_on() {
+                return;
+            }
+            self.tell(up, progress, ends, Some(&publication));
+            published.publication.store(Some(Arc::new(publication)));
+            published.publish(text, t);
+            published.readiness.store(Arc::new(readiness));
+        }
+        let after = (self.now)();
+        let ages = numbers.oldest_new.iter().map(|&time| non_negative(after.since(time)));
+        self.shared.metrics.published(begun.elapsed(), ages);
+        for worker in &self.workers {
+            let _ = worker.send(Message::Fold { t });
+        }
+    }
+
+    /// Looks whether Kafka answers and has the topics.
+    fn before_assignment(&self) -> Readiness {
+        let Some(consumer) = self.consumer.upgrade() else { return Readiness::NotReady("ending".to_owned()) };
+        for topic in &self.topics {
+            match consumer.fetch_metadata(Some(topic), QUERY_TIMEOUT) {
+                Err(error) => {
+                    self.complaints.hear(error.rdkafka_error_code(), &error.to_string());
+                    self.tell(false, &[], &BTreeMap::new(), None);
+                    return Readiness::NotReady("Kafka does not answer".to_owned());
+                }
+                Ok(metadata) => {
+                    self.complaints.mended();
+                    self.tell(true, &[], &BTreeMap::new(), None);
+                    if metadata.topics().iter().all(|found| found.partitions().is_empty()) {
+                        return Readiness::NotReady(format!("the topic {topic:?} is not there"));
+                    }
+                }
+            }
+        }
+        match self.shared.assignment().partitions {
+            Some(_) => Readiness::Ready,
+            None => Readiness::NotReady("waiting for the consumer group to assign partitions".to_owned()),
+        }
+    }
+
+    /// The end offsets right now; empty where Kafka does not answer.
+    fn end_offsets(&self, assigned: &BTreeMap<TopicPartition, u64>) -> BTreeMap<TopicPartition, i64> {
+        let answer = (|| {
+            let mut list = TopicPartitionList::new();
+            for key in assigned.keys() {
+                list.add_partition_offset(&key.topic, key.partition, Offset::End)?;
+            }
+            let Some(consumer) = self.consumer.upgrade() else { return Ok(list) };
+            consumer.offsets_for_times(list, QUERY_TIMEOUT)
+        })();
+        let list: TopicPartitionList = match answer as KafkaResult<_> {
+            Ok(list) => list,
+            Err(error) => {
+                self.complaints.hear(error.rdkafka_error_code(), &error.to_string());
+                return BTreeMap::new();
+            }
+        };
+        let mut ends = BTreeMap::new();
+        for element in list.elements() {
+            if let (Ok(()), Offset::Offset(end)) = (element.error(), element.offset()) {
+                ends.insert(TopicPartition { topic: element.topic().into(), partition: element.partition() }, end);
+            }
+        }
+        if !ends.is_empty() {
+            self.complaints.mended();
+        }
+        ends
+    }
+
+    /// Sees to it that every assigned partition has an end offset to be read to.
+    fn set_goals(&mut self, assigned: &BTreeMap<TopicPartition, u64>) {
+        for (partition, &epoch) in assigned {
+            if self.catching_up.goals.contains_key(partition) || !self.goes_on() {
+                continue;
+            }
+            let Some(consumer) = self.consumer.upgrade() else { return };
+            match consumer.fetch_watermarks(&partition.topic, partition.partition, QUERY_TIMEOUT) {
+                Ok((low, high)) => {
+                    self.catching_up.goals.insert(partition.clone(), (epoch, Goal::End(high)));
+                    for worker in &self.workers {
+                        let _ = worker.send(Message::Bounds { partition: partition.clone(), low, high });
+                    }
+                }
+                Err(error) => debug!("no end offset of {partition} yet: {error}"),
+            }
+        }
+    }
+
+    /// How far everything is read, once it is read to `ends` or after `patience`.
+    fn reach(&self, ends: BTreeMap<TopicPartition, i64>, patience: Duration) -> Option<Vec<Progress>> {
+        let ends = Arc::new(ends);
+        let deadline = Moment::now() + patience;
+        let replies = self.ask(|reply| Message::Reach(Reach { ends: ends.clone(), deadline, reply }))?;
+        Some(replies.into_iter().flatten().collect())
+    }
+
+    fn advance(&self, t: Instant) -> Option<Numbers> {
+        let mut sum = Numbers::none();
+        for numbers in self.ask(|reply| Message::Advance { t, reply })? {
+            sum.readings.add(numbers.readings);
+            sum.tracked_customers += numbers.tracked_customers;
+            sum.tracked_cohorts += numbers.tracked_cohorts;
+            sum.oldest_new.extend(numbers.oldest_new);
+        }
+        Some(sum)
+    }
+
+    /// Asks every worker; `None` where one does not answer because the instance ends.
+    fn ask<T>(&self, message: impl Fn(Sender<T>) -> Message) -> Option<Vec<T>> {
+        let (reply, replies) = unbounded();
+        for worker in &self.workers {
+            worker.send(message(reply.clone())).ok()?;
+        }
+        drop(reply);
+        let mut answers = Vec::new();
+        while answers.len() < self.workers.len() {
+            match replies.recv_timeout(SOON) {
+                Ok(answer) => answers.push(answer),
+                Err(RecvTimeoutError::Timeout) if self.goes_on() => {}
+                Err(_) => return None,
+            }
+        }
+        Some(answers)
+    }
+
+    /// Publishes what comes and goes with the assigned partitions.
+    fn tell(
+        &self,
+        kafka_up: bool,
+        progress: &[Progress],
+        ends: &BTreeMap<TopicPartition, i64>,
+        publication: Option<&Publication>,
+    ) {
+        let now = (self.now)();
+        let history_start = |readings: &Readings| gauges::history_start(&self.definitions, readings);
+        let state = ProcessState {
+            as_of: publication.map(|p| p.as_of),
+            history_start: publication.and_then(|p| history_start(&p.readings)),
+            tracked_customers: self.tracked.0,
+            tracked_cohorts: self.tracked.1,
+            kafka_up,
+            partitions: progress.iter().map(|p| partition_state(p, ends, now)).collect(),
+        };
+        self.shared.published.process_text.store(Arc::new(process_page(&state)));
+    }
+}
+
+fn how_far(progress: &Progress, ends: &BTreeMap<TopicPartition, i64>) -> HowFar {
+    let at_end = ends.get(&progress.partition).is_some_and(|&end| progress.next_offset >= end);
+    HowFar { at_end, last_record: progress.last_record }
+}
+
+fn partition_state(progress: &Progress, ends: &BTreeMap<TopicPartition, i64>, now: Instant) -> PartitionState {
+    let end = ends.get(&progress.partition);
+    let lag = end.map(|end| end.saturating_sub(progress.next_offset).max(0) as u64);
+    let lag_time = match lag {
+        Some(0) => Some(Duration::ZERO),
+        _ => progress.last_record.map(|time| non_negative(now.since(time))),
+    };
+    PartitionState {
+        topic: progress.partition.topic.to_string(),
+        partition: progress.partition.partition,
+        lag,
+        lag_time,
+        snapshot_time: progress.saved.map(|saved| saved.time),
+        snapshot_size_bytes: progress.saved.map(|saved| saved.size_bytes),
+    }
+}
+
+fn non_negative(span: Span) -> Duration {
+    Duration::from_millis(span.as_millis().max(0) as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn progress(partition: &TopicPartition, next_offset: i64) -> Progress {
+        Progress { partition: partition.clone(), next_offset, last_record: None, latest_event: None, saved: None }
+    }
+
+    #[test]
+    fn nothing_may_be_published_before_every_partition_has_caught_up_once() {
+        let [a, b] = [0, 1].map(|partition| TopicPartition { topic: "t".into(), partition });
+        let assigned = BTreeMap::from([(a.clone(), 1), (b.clone(), 1)]);
+        let mut catching_up = CatchingUp::default();
+        assert_eq!(catching_up.records_to_go(&assigned, &[]), None);
+        catching_up.goals.insert(a.clone(), (1, Goal::End(10)));
+        assert_eq!(catching_up.records_to_go(&assigned, &[progress(&a, 10)]), None, "the end of b is unknown");
+        catching_up.goals.insert(b.clone(), (1, Goal::End(5)));
+        assert_eq!(catching_up.records_to_go(&assigned, &[progress(&a, 10), progress(&b, 2)]), Some(3));
+        assert_eq!(catching_up.ends(), BTreeMap::from([(b.clone(), 5)]));
+        assert_eq!(catching_up.records_to_go(&assigned, &[progress(&b, 6)]), Some(0));
+        // b goes and comes back: it has to catch up again, a need not.
+        let assigned = BTreeMap::from([(a, 1), (b.clone(), 3)]);
+        catching_up.keep(&assigned);
+        assert_eq!(catching_up.records_to_go(&assigned, &[]), None);
+        catching_up.goals.insert(b.clone(), (3, Goal::End(0)));
+        assert_eq!(
+            catching_up.records_to_go(&assigned, &[progress(&b, 0)]),
+            Some(0),
+            "an empty partition has no end to reach"
+        );
+    }
+}

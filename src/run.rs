@@ -1,0 +1,214 @@
+//! `churnwatch run`: the whole path, wired in the direction in which data flows.
+
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use anyhow::{Context as _, anyhow};
+use crossbeam_channel::unbounded;
+use rdkafka::consumer::Consumer as _;
+
+use crate::cohort::Definitions;
+use crate::kafka::as_of::AsOf;
+use crate::kafka::client::{self, Events};
+use crate::kafka::group::{self, Group};
+use crate::kafka::worker::{Message, Setup, Worker, sum_counts};
+use crate::kafka::{Course, Shared, writer};
+use crate::own_metrics::OwnMetrics;
+use crate::publish::rounds::Rounds;
+use crate::publish::{Nudge, Published};
+use crate::settings::{Clock, Kafka, Settings, Snapshot};
+use crate::shard::Counts;
+use crate::store::Store;
+use crate::time::{Instant, Span};
+
+/// Without a round of the publication loop for so long, something is stuck.
+const STALLED_AFTER: Duration = Duration::from_secs(120);
+
+/// All that an instance is told.
+#[derive(Clone, Debug)]
+pub struct Options {
+    pub definitions: Arc<Definitions>,
+    pub kafka: Kafka,
+    /// How many threads own shards.
+    pub workers: usize,
+    pub clock: Clock,
+    /// `time.max_future`
+    pub max_future: Span,
+    pub snapshot: Snapshot,
+    pub publish_interval: Duration,
+    /// Sets the snapshots aside and reads the topics from their beginning.
+    pub rebuild: bool,
+    /// The wall clock.
+    pub now: fn() -> Instant,
+}
+
+impl Options {
+    /// What the settings say; a worker for every core, and the machine's own clock.
+    pub fn new(settings: &Settings) -> Self {
+        Self {
+            definitions: Arc::new(settings.definitions()),
+            kafka: settings.kafka.clone(),
+            workers: std::thread::available_parallelism().map_or(1, usize::from),
+            clock: settings.time.clock,
+            max_future: settings.time.max_future,
+            snapshot: settings.snapshot.clone(),
+            publish_interval: settings.http.publish_interval,
+            rebuild: false,
+            now: wall_clock,
+        }
+    }
+}
+
+/// What an instance did, known once it has ended.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Summary {
+    /// Records read, whatever became of them.
+    pub records: u64,
+    pub counts: Counts,
+}
+
+/// A running consumer with its publication loop: everything of `run` but HTTP and signals.
+pub struct Instance {
+    shared: Arc<Shared>,
+    thread: JoinHandle<anyhow::Result<Summary>>,
+}
+
+impl Instance {
+    /// Starts reading. Fails on what no retry can mend, such as an unknown client property; a broker that is
+    /// not there is waited for.
+    #[expect(clippy::too_many_lines, reason = "all threads and channels, wired in one place in the order data flows")]
+    pub fn start(options: Options, metrics: OwnMetrics) -> anyhow::Result<Self> {
+        let store = Store::open(&options.snapshot.directory, options.snapshot.keep)?;
+        let published = Arc::new(Published::new(STALLED_AFTER));
+        let shared = Arc::new(Shared::new(metrics, published));
+
+        let (to_writer, jobs) = unbounded();
+        let (to_group, durable) = unbounded();
+        let (to_publisher, nudges) = unbounded();
+        let setup = Setup {
+            definitions: options.definitions.clone(),
+            store: store.clone(),
+            rebuild: options.rebuild.then(|| Arc::new(Mutex::new(HashSet::new()))),
+            max_future: options.max_future,
+            snapshot_interval: options.snapshot.interval,
+            now: options.now,
+            shared: shared.clone(),
+            writer: to_writer,
+        };
+        let (mut to_workers, mut awake, mut workers) = (Vec::new(), Vec::new(), Vec::new());
+        for _ in 0..options.workers.max(1) {
+            let (sender, messages) = unbounded();
+            let flag = Arc::new(AtomicBool::new(false));
+            workers.push(Worker::new(setup.clone(), sender.clone(), messages, flag.clone()));
+            to_workers.push(sender);
+            awake.push(flag);
+        }
+        // The workers hold what the writer waits for.
+        drop(setup);
+
+        let events = Events {
+            shared: shared.clone(),
+            group: Mutex::new(Group::new(awake, to_publisher.clone())),
+            workers: to_workers.clone(),
+            complaints: Arc::default(),
+            consumer: OnceLock::new(),
+        };
+        let complaints = events.complaints.clone();
+        let consumer = client::consumer(&options.kafka, events)?;
+        let topics: Vec<&str> = options.kafka.topics.iter().map(String::as_str).collect();
+        consumer.subscribe(&topics).context("the topics cannot be subscribed to: check kafka.topics")?;
+
+        let rounds = Rounds {
+            definitions: options.definitions,
+            clock: options.clock,
+            now: options.now,
+            interval: options.publish_interval,
+            topics: options.kafka.topics.clone(),
+            consumer: Arc::downgrade(&consumer),
+            workers: to_workers.clone(),
+            complaints,
+            shared: shared.clone(),
+            as_of: AsOf::default(),
+            catching_up: Default::default(),
+            tracked: (0, 0),
+        };
+
+        let now = options.now;
+        let supervised = shared.clone();
+        let supervise = move || {
+            let shared = supervised;
+            let writer_shared = shared.clone();
+            let writer = spawn("writer", move || writer::write_all(&jobs, &store, &writer_shared, &to_group, now))?;
+            let workers: Vec<JoinHandle<Counts>> =
+                workers.into_iter().map(|worker| spawn("worker", move || worker.run())).collect::<Result<_, _>>()?;
+            let publisher = spawn("publisher", move || rounds.run(&nudges))?;
+
+            let still_well = || match workers.iter().any(JoinHandle::is_finished) {
+                true => Err(anyhow!("a worker ended: please report this bug")),
+                false => Ok(()),
+            };
+            let before_leaving = || {
+                let _ = to_publisher.send(Nudge);
+                let _ = publisher.join();
+            };
+            group::poll(&consumer, &shared, &durable, still_well, before_leaving);
+
+            to_workers.iter().for_each(|worker| drop(worker.send(Message::End)));
+            let mut summary = Summary { records: shared.records.load(Ordering::Acquire), ..Summary::default() };
+            for worker in workers {
+                match worker.join() {
+                    Ok(counts) => sum_counts(&mut summary.counts, &counts),
+                    Err(_) => shared.fail(anyhow!("a worker panicked: please report this bug")),
+                }
+            }
+            let _ = writer.join();
+            // Leaves the group.
+            drop(consumer);
+            shared.take_failure().map_or(Ok(summary), Err)
+        };
+        Ok(Self { shared, thread: spawn("kafka", supervise)? })
+    }
+
+    /// What HTTP serves.
+    pub fn published(&self) -> &Arc<Published> {
+        &self.shared.published
+    }
+
+    /// How many records were read so far, whatever became of them.
+    pub fn records(&self) -> u64 {
+        self.shared.records.load(Ordering::Acquire)
+    }
+
+    /// Whether it has ended, or failed: [`Self::join`] says why.
+    pub fn is_finished(&self) -> bool {
+        self.thread.is_finished()
+    }
+
+    /// Asks it to end in good order: drain, snapshot, commit, leave the group. Returns at once.
+    pub fn stop(&self) {
+        self.shared.set_course(Course::Stop);
+    }
+
+    /// Ends it as a crash would: nothing is saved. Returns at once.
+    pub fn abort(&self) {
+        self.shared.set_course(Course::Abort);
+    }
+
+    /// Waits for the end.
+    pub fn join(self) -> anyhow::Result<Summary> {
+        self.thread.join().unwrap_or_else(|_| Err(anyhow!("the consumer panicked: please report this bug")))
+    }
+}
+
+fn spawn<T: Send + 'static>(name: &str, work: impl FnOnce() -> T + Send + 'static) -> anyhow::Result<JoinHandle<T>> {
+    let thread = std::thread::Builder::new().name(name.to_owned());
+    thread.spawn(work).with_context(|| format!("cannot start the thread {name:?}"))
+}
+
+/// The wall clock of the machine.
+pub fn wall_clock() -> Instant {
+    Instant::from_millis(jiff::Timestamp::now().as_millisecond())
+}

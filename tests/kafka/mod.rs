@@ -1,0 +1,4 @@
+//! `run` against a broker inside the test process.
+
+mod fixture;
+mod reading;
