@@ -8,9 +8,9 @@ use clap_complete::Shell;
 
 use crate::demo;
 use crate::input::Format;
-use crate::replay;
 use crate::settings::{self, ConfigError, Override, Settings, duration};
 use crate::time::{Instant, Span};
+use crate::{import, replay};
 
 /// Exact rolling churn and retention of customers and recurring revenue, from Kafka to Prometheus.
 #[derive(Debug, Parser)]
@@ -34,6 +34,7 @@ impl Cli {
 
 const EXAMPLES: &str = "\
 Examples:
+  churnwatch replay --as-of 2026-02-01T00:00:00Z events.jsonl
   churnwatch validate --config churnwatch.toml --check-connectivity
   CHURNWATCH__WINDOWS__LENGTHS=7d,90d churnwatch validate
 
@@ -73,12 +74,21 @@ pub enum LogFormat {
 /// One variant a command; what it does stands in `main`.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Read the topics, and serve the gauges over HTTP
+    #[command(after_help = RunArgs::EXAMPLES)]
+    Run(RunArgs),
     /// Show what churnwatch does, on a simulated subscription business
     #[command(after_help = DemoArgs::EXAMPLES)]
     Demo(DemoArgs),
-    /// Compute the gauges from event files, as of one instant
+    /// Print the cohort gauges that files of events amount to
     #[command(after_help = ReplayArgs::EXAMPLES)]
     Replay(ReplayArgs),
+    /// Write event files into a topic
+    #[command(after_help = ImportArgs::EXAMPLES)]
+    Import(ImportArgs),
+    /// Look into snapshots
+    #[command(subcommand)]
+    Snapshot(SnapshotCommand),
     /// Check the configuration, and print what it amounts to
     #[command(after_help = ValidateArgs::EXAMPLES)]
     Validate(ValidateArgs),
@@ -165,13 +175,20 @@ impl From<ReplayArgs> for replay::Options {
     }
 }
 
+impl From<ImportArgs> for import::Options {
+    fn from(args: ImportArgs) -> Self {
+        let InputArgs { format, strict, files } = args.input;
+        Self { files, format: format.map(Format::from), strict }
+    }
+}
+
 /// Event files, for `replay` and `import`.
 #[derive(Debug, Args)]
 pub struct InputArgs {
     /// How events are written; guessed from the file's name if not given
     #[arg(long, value_name = "FORMAT")]
     pub format: Option<InputFormat>,
-    /// Fail at the end if any line could not be read or any event was rejected
+    /// Fail if any line cannot be read or any event is rejected
     #[arg(long)]
     pub strict: bool,
     /// Files of events, in any order; `-` is stdin

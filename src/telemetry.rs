@@ -23,7 +23,9 @@ pub fn start_log(log: Log, rust_log: Option<&str>) -> anyhow::Result<()> {
             subscriber.with_ansi(colour).try_init()
         }
     };
-    started.map_err(|e| anyhow::anyhow!("cannot start the log: {e}"))
+    started.map_err(|e| anyhow::anyhow!("cannot start the log: {e}"))?;
+    tracing::debug!(version = env!("CARGO_PKG_VERSION"), "churnwatch starts");
+    Ok(())
 }
 
 /// The Kafka client repeats itself at every attempt to reconnect; what matters of it reaches us as errors and

@@ -17,6 +17,9 @@ use crate::settings::{Clock, Kafka, Settings, duration, nearest};
 /// How long the brokers have to answer.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
+/// After a failure, how many of the client's events are looked through for its cause.
+const POLLS: usize = 100;
+
 /// Prints the settings and, where asked for, what the brokers say about the topics.
 pub fn run(settings: &Settings, check_connectivity: bool, out: &mut impl Write) -> anyhow::Result<()> {
     summary(settings, out)?;
@@ -79,10 +82,8 @@ impl ClientContext for Complaints {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        let summary = error.rdkafka_error_code() == Some(RDKafkaErrorCode::AllBrokersDown);
-        if let Ok(mut last) = self.0.lock()
-            && (!summary || last.is_none())
-        {
+        let says_why = error.rdkafka_error_code() != Some(RDKafkaErrorCode::AllBrokersDown);
+        if says_why && let Ok(mut last) = self.0.lock() {
             *last = Some(reason.to_owned());
         }
     }
@@ -99,8 +100,8 @@ pub fn check_topics(kafka: &Kafka, timeout: Duration, out: &mut impl Write) -> a
     let cluster = match consumer.fetch_metadata(None, timeout) {
         Ok(metadata) => metadata,
         Err(error) => {
-            // Errors are told while polling, and there is nothing else to poll for.
-            while consumer.poll(Duration::ZERO).is_some() {}
+            // Errors are told while polling, at most one a poll.
+            (0..POLLS).for_each(|_| drop(consumer.poll(Duration::ZERO)));
             let said = consumer.context().0.lock().ok().and_then(|mut last| last.take());
             let said = said.map(|words| format!(" ({words})")).unwrap_or_default();
             bail!(

@@ -1,14 +1,28 @@
 //! The integration tests: one binary, one `mod` line an area.
 
+#![allow(clippy::unwrap_used, clippy::too_many_lines, reason = "a test that fails says where; a scenario may be long")]
+
 mod support;
 
+/// Real purchases, checked against another engine.
+mod cdnow;
+/// The binary as people call it: exit codes, streams, help.
+mod cli;
 /// docs/configuration.md and docs/reference.toml are what the code says.
 mod configuration;
+/// validate --check-connectivity against a broker.
+mod connectivity;
 /// The demo: its population, its table and the command.
 mod demo;
+/// Damaged bytes never panic and never allocate without bound.
+mod hostile;
 /// What is served: content types, compression, readiness, and that a scrape waits for nobody.
 mod http;
 /// `run` against an embedded broker: pages, restarts, rebalances, outages, kills.
 mod kafka;
 /// docs/metrics.md is what the table says; the whole page of metrics is as it was, and promtool likes it.
 mod metrics;
+/// `replay` from files to page and summary.
+mod replay;
+/// The style that no compiler checks.
+mod tidy;

@@ -58,7 +58,7 @@ impl FromStr for Format {
 /// Why reading cannot begin, or cannot go on.
 #[derive(Debug, thiserror::Error)]
 pub enum InputError {
-    #[error("{}: cannot be read: {source}", display_name(.path))]
+    #[error("{}: cannot be read", display_name(.path))]
     Io { path: PathBuf, source: io::Error },
     #[error("{}: the name does not say its format: add --format jsonl or --format protobuf", display_name(.0))]
     UnknownFormat(PathBuf),

@@ -41,7 +41,7 @@ fn event(customer_id: &str) -> LifecycleEvent {
 }
 
 fn delimited(messages: &[LifecycleEvent]) -> Vec<u8> {
-    messages.iter().flat_map(|message| message.encode_length_delimited_to_vec()).collect()
+    messages.iter().flat_map(Message::encode_length_delimited_to_vec).collect()
 }
 
 #[test]
@@ -89,7 +89,8 @@ fn a_file_that_cannot_be_opened_is_named_before_anything_is_read() {
     for (bad, reason) in
         [(directory.path().join("absent.jsonl"), "o such file"), (directory.path().into(), "directory")]
     {
-        let error = EventReader::new(vec![good.clone(), bad.clone()], Some(Format::Jsonl)).err().unwrap().to_string();
+        let error = EventReader::new(vec![good.clone(), bad.clone()], Some(Format::Jsonl)).err().unwrap();
+        let error = format!("{:#}", anyhow::Error::from(error));
         assert!(error.starts_with(&format!("{}: cannot be read: ", bad.display())), "{error}");
         assert!(error.contains(reason), "{error}");
     }

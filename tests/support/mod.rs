@@ -1,5 +1,7 @@
 //! What several areas share.
 
+pub mod allocation;
+pub mod cdnow;
 pub mod golden;
 
 /// Waits until the condition holds; fails after a minute.

@@ -1,0 +1,114 @@
+//! The binary as people call it: exit codes, what goes to which stream, and what help says.
+
+use std::path::Path;
+
+use assert_cmd::Command;
+use assert_cmd::assert::Assert;
+
+fn churnwatch(args: &[&str]) -> Command {
+    let mut command = Command::cargo_bin("churnwatch").unwrap();
+    command.args(args).env_clear();
+    command
+}
+
+/// Standard output and standard error.
+fn streams(assert: &Assert) -> (String, String) {
+    let output = assert.get_output();
+    (String::from_utf8(output.stdout.clone()).unwrap(), String::from_utf8(output.stderr.clone()).unwrap())
+}
+
+#[test]
+fn validate_prints_what_the_configuration_amounts_to() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("c.toml");
+    let text = "[kafka]\ntopics = ['events']\nlibrdkafka.sasl.password = 'hunter2'\n\
+                [[dimensions]]\nname = 'plan'\n[[groupings]]\nby = ['plan', 'signup_month']\n";
+    std::fs::write(&file, text).unwrap();
+    let assert = churnwatch(&["validate"]).env("CHURNWATCH_CONFIG", &file).assert().code(0);
+    let (out, err) = streams(&assert);
+    for line in [
+        "topics      events",
+        "librdkafka  sasl.password=<redacted>",
+        "windows     1d, 7d, 30d, starting every 1h; at most 1000 cohorts a grouping",
+        "groupings   everyone; plan,signup_month",
+        "OK",
+    ] {
+        assert!(out.lines().any(|l| l == line), "{line} in {out}");
+    }
+    assert_eq!(err, "");
+    assert!(!out.contains("hunter2"), "{out}");
+}
+
+#[test]
+fn a_wrong_configuration_is_exit_code_2_with_everything_that_is_wrong() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("c.toml");
+    std::fs::write(&file, "[kafka]\ntopic = 'x'\n[windows]\nstep = '1y'\n").unwrap();
+    let assert = churnwatch(&["validate", "--config", file.to_str().unwrap(), "--topic", "a b"])
+        .env("CHURNWATCH__HTTP__LISTEN", "x")
+        .assert()
+        .code(2);
+    let (out, err) = streams(&assert);
+    assert_eq!(out, "");
+    for part in ["c.toml:2:1", "did you mean `topics`?", "c.toml:4:8", "--topic: ", "CHURNWATCH__HTTP__LISTEN: "] {
+        assert!(err.contains(part), "{part} in {err}");
+    }
+}
+
+#[test]
+fn wrong_usage_is_exit_code_2() {
+    for args in
+        [vec![], vec!["frobnicate"], vec!["validate", "--frobnicate"], vec!["validate", "-q", "-v"], vec!["replay"]]
+    {
+        let (out, err) = streams(&churnwatch(&args).assert().code(2));
+        assert!(out.is_empty() && err.contains("--help"), "{args:?}: {out}{err}");
+    }
+    let (_, err) = streams(&churnwatch(&["validate", "-c", "/nowhere.toml"]).assert().code(2));
+    assert_eq!(err.lines().count(), 1, "{err}");
+}
+
+#[test]
+fn a_failure_is_exit_code_1_and_one_line() {
+    let (out, err) = streams(&churnwatch(&["validate"]).env("RUST_LOG", "a=b=c").assert().code(1));
+    assert!(out.is_empty() && err.starts_with("error: RUST_LOG is not a filter: "), "{err}");
+    assert_eq!(err.lines().count(), 1, "{err}");
+}
+
+#[test]
+fn help_names_every_command_with_examples() {
+    let (help, _) = streams(&churnwatch(&["--help"]).assert().code(0));
+    let commands = help.lines().skip_while(|l| *l != "Commands:").skip(1).take_while(|l| !l.is_empty());
+    let commands: Vec<_> = commands.filter_map(|l| l.split_whitespace().next()).filter(|c| *c != "help").collect();
+    assert!(commands.contains(&"validate"), "{help}");
+    for command in commands {
+        let (help, _) = streams(&churnwatch(&[command, "--help"]).assert().code(0));
+        assert!(help.contains("Examples:") || help.contains("Commands:"), "{command}: {help}");
+    }
+}
+
+#[test]
+fn every_shell_gets_its_completions() {
+    for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
+        let (out, _) = streams(&churnwatch(&["completions", shell]).assert().code(0));
+        assert!(out.contains("check-connectivity"), "{shell}");
+    }
+}
+
+#[test]
+fn the_reference_configuration_is_valid() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/reference.toml");
+    let from_file = streams(&churnwatch(&["validate", "-c", file.to_str().unwrap()]).assert().code(0));
+    assert_eq!(from_file, streams(&churnwatch(&["validate"]).assert().code(0)));
+}
+
+#[test]
+fn log_lines_are_text_or_json() {
+    let (out, text) = streams(&churnwatch(&["validate", "-v"]).assert().code(0));
+    assert!(text.lines().any(|l| l.contains("DEBUG") && l.contains("churnwatch starts")), "{text}");
+    let json = streams(&churnwatch(&["validate", "-v", "--log-format", "json"]).assert().code(0));
+    let line: serde_json::Value = serde_json::from_str(json.1.lines().next().unwrap()).unwrap();
+    assert_eq!((&line["level"], &line["message"]), (&"DEBUG".into(), &"churnwatch starts".into()));
+    assert_eq!(json.0, out);
+    assert_eq!(streams(&churnwatch(&["validate"]).assert().code(0)).1, "");
+    assert_eq!(streams(&churnwatch(&["validate", "-v"]).env("RUST_LOG", "off").assert().code(0)).1, "");
+}
