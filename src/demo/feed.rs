@@ -2,8 +2,8 @@
 //! pace of simulated time.
 
 use std::iter::Peekable;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant as Moment};
 
 use anyhow::{Context, bail};
@@ -50,7 +50,7 @@ impl ProducerContext for Acknowledgements {
         match result {
             Ok(_) => _ = self.received.fetch_add(1, Ordering::Relaxed),
             Err((error, _)) => {
-                let mut first = self.first_error.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+                let mut first = self.first_error.lock().unwrap_or_else(PoisonError::into_inner);
                 first.get_or_insert_with(|| error.clone());
             }
         }
@@ -142,7 +142,7 @@ impl<'a> Feed<'a> {
     fn flush(&self) -> anyhow::Result<()> {
         self.producer.flush(Self::FLUSH_TIMEOUT).context("the embedded Kafka broker does not answer")?;
         let acknowledgements = self.producer.context();
-        let first_error = acknowledgements.first_error.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let first_error = acknowledgements.first_error.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(error) = &*first_error {
             bail!("the embedded Kafka broker refused a record: {error}");
         }

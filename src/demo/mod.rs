@@ -15,6 +15,7 @@ mod show;
 mod spike;
 pub mod table;
 
+use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -29,7 +30,6 @@ use self::population::Population;
 use self::show::Show;
 use crate::embedded::Broker;
 use crate::http::{self, ListenError};
-use crate::own_metrics::OwnMetrics;
 use crate::run::{self, Instance};
 use crate::settings::{self, ConfigError, Settings};
 use crate::time::Span;
@@ -94,9 +94,8 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
     let mut feed = Feed::new(settings.kafka.client_config(), topic, deliveries, &progress)?;
     feed.produce_book()?;
 
-    let metrics = OwnMetrics::new();
-    let instance = Instance::start(run::Options::new(&settings), metrics.clone())?;
-    let server = serve(options.listen, &instance, &metrics)?;
+    let instance = Instance::start(run::Options::new(&settings))?;
+    let server = serve(options.listen, &instance)?;
     let mut show = Show::new(&instance, &url(server.address()));
 
     let stop = AtomicBool::new(false);
@@ -131,12 +130,12 @@ fn partitions(customers: usize) -> i32 {
 }
 
 /// Serves the metrics on the address asked for, or on a free port where that one is taken.
-fn serve(address: SocketAddr, instance: &Instance, metrics: &OwnMetrics) -> anyhow::Result<http::Server> {
-    let start = |address| http::Server::start(address, instance.published().clone(), metrics.clone());
+fn serve(address: SocketAddr, instance: &Instance) -> anyhow::Result<http::Server> {
+    let start = |address| http::Server::start(address, instance.published().clone(), instance.metrics().clone());
     start(address).or_else(|error| match error.downcast_ref() {
         Some(ListenError::InUse(_)) => {
             let server = start(SocketAddr::new(address.ip(), 0))?;
-            eprintln!("{address} is in use: /metrics is served on {} instead", server.address());
+            writeln!(io::stderr(), "{address} is in use: /metrics is served on {} instead", server.address())?;
             Ok(server)
         }
         _ => Err(error),

@@ -79,7 +79,7 @@ fn redrawn(frame: &str, lines_drawn: usize, height: usize, width: usize) -> (Str
     }
     let mut lines = 0;
     for line in frame.lines().take(height.saturating_sub(1)) {
-        let _ = write!(text, "{}\x1b[K\n", console::truncate_str(line, width, ""));
+        let _ = writeln!(text, "{}\x1b[K", console::truncate_str(line, width, ""));
         lines += 1;
     }
     text.push_str("\x1b[J");
