@@ -233,6 +233,7 @@ pub fn run(settings: &Settings, rebuild: bool) -> anyhow::Result<ExitCode> {
     let impatient = std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
         if runtime.block_on(asked_to_end(|| false)).is_ok() {
             warn!("ended at once: what was read since the last snapshot is read again");
+            #[expect(clippy::exit, reason = "whoever signals twice does not want to wait for destructors")]
             std::process::exit(1);
         }
     });
