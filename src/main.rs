@@ -14,7 +14,7 @@ use clap::Parser;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    match telemetry::start_log(cli.global.log, std::env::var("RUST_LOG").ok().as_deref()).and_then(|()| execute(cli)) {
+    match telemetry::start_log(cli.log(), std::env::var("RUST_LOG").ok().as_deref()).and_then(|()| execute(cli)) {
         Ok(code) => code,
         Err(error) => report(&error),
     }
