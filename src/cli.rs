@@ -63,7 +63,6 @@ pub enum LogFormat {
 /// One variant a command; what it does stands in `main`.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Compute the gauges from event files, as of one instant
     /// Print the cohort gauges that files of events amount to
     #[command(after_help = ReplayArgs::EXAMPLES)]
     Replay(ReplayArgs),
@@ -144,12 +143,11 @@ Examples:
   zcat events.jsonl.gz | churnwatch replay -
 
 Only the page of gauges goes to stdout; problems and the summary go to stderr.";
-}
 
-impl From<ReplayArgs> for replay::Options {
-    fn from(args: ReplayArgs) -> Self {
-        let InputArgs { format, strict, files } = args.input;
-        Self { files, format: format.map(Format::from), as_of: args.as_of, strict }
+    /// What `replay` takes.
+    pub fn options(self) -> replay::Options {
+        let InputArgs { format, strict, files } = self.input;
+        replay::Options { files, format: format.map(Format::from), as_of: self.as_of, strict }
     }
 }
 

@@ -21,10 +21,7 @@ fn main() -> ExitCode {
 
 fn execute(Cli { global, command }: Cli) -> Result<ExitCode> {
     match command {
-        Command::Replay(args) => {
-            let settings = global.settings(&[])?;
-            return replay::run(&settings.definitions(), &args.into());
-        }
+        Command::Replay(args) => return replay::run(&global.settings(&[])?.definitions(), &args.options()),
         Command::Validate(args) => {
             let settings = global.settings(&args.kafka.overrides())?;
             validate::run(&settings, args.check_connectivity, &mut io::stdout().lock())?;

@@ -23,8 +23,11 @@ const DAY: i64 = Span::DAY.as_millis();
 /// 2026-01-01T00:00Z
 const NEW_YEAR: i64 = 1_767_225_600_000;
 
+/// Bytes, of so many customers.
+type Measure = fn(usize) -> f64;
+
 /// What is measured, and the most it may be.
-const ROWS: [(&str, f64, fn(usize) -> f64); 4] = [
+const ROWS: [(&str, f64, Measure); 4] = [
     ("customer, activity only", LIMIT_BYTES_PER_CUSTOMER, |n| of_customers(n, activity)),
     ("customer, monthly terms, renewed twice", LIMIT_BYTES_PER_CUSTOMER, |n| of_customers(n, monthly)),
     ("customer, yearly term, named subscription", LIMIT_BYTES_PER_CUSTOMER, |n| of_customers(n, yearly)),
