@@ -56,6 +56,9 @@ pub mod telemetry;
 
 // The commands.
 pub mod cli;
+pub mod demo;
+pub mod import;
+pub mod inspect;
 pub mod replay;
 pub mod run;
 pub mod validate;

@@ -4,7 +4,6 @@
 //! how many customers there are (default one million).
 
 #![expect(clippy::print_stdout, reason = "the measurements are what it is for")]
-#![expect(clippy::type_complexity, reason = "a row of a table")]
 
 use std::process::ExitCode;
 use std::sync::Arc;

@@ -69,7 +69,7 @@ impl ConfigError {
     }
 
     /// One remark about settings that are valid in themselves, without a place.
-    pub(super) fn remark(message: impl Into<String>, remedy: impl Into<String>) -> Self {
+    pub(crate) fn remark(message: impl Into<String>, remedy: impl Into<String>) -> Self {
         Self::invalid("", "", vec![Problem::new(&Origin::Default, message).remedy(remedy)])
     }
 
