@@ -104,8 +104,9 @@ impl Scale {
     }
 }
 
-/// Turns of a year, of an ISO year, of a quarter, and of summer time.
-const ORIGINS: [&str; 6] = ["2026-01-01", "2025-12-28", "2024-02-28", "2026-03-28", "2026-10-24", "2027-06-29"];
+/// Turns of a year, of an ISO year, of a quarter, and of summer time; the ends of all time.
+const ORIGINS: [&str; 8] =
+    ["1970-01-02", "9999-12-30", "2026-01-01", "2025-12-28", "2024-02-28", "2026-03-28", "2026-10-24", "2027-06-29"];
 
 fn scale() -> impl Strategy<Value = Scale> + Clone {
     let steps = vec![Span::HOUR, Span::DAY, Span::DAY, Span::from_millis(6 * 3_600_000), Span::from_millis(60_001)];
