@@ -269,7 +269,7 @@ fn message(scale: Scale, (customers, subscriptions): (u8, u8)) -> impl Strategy<
         pbjson_types::Timestamp { seconds: whole.seconds + seconds, ..whole }
     });
     let sequence = prop_oneof![6 => Just(0_u64), 3 => 1..=2_u64, 1 => Just(u64::MAX)];
-    let plan = select(&["basic", "basic", "pro", "other", "a \"quoted\\\n plan"][..]);
+    let plan = select(&["basic", "basic", "pro", "other", "", "a \"quoted\\\n plan"][..]);
     let region = select(&["eu", "us"][..]);
     let attributes = (option::weighted(0.5, plan), option::weighted(0.25, region)).prop_map(|(plan, region)| {
         let pairs = [("plan", plan), ("region", region), ("unused", Some("x"))];
