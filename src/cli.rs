@@ -6,10 +6,11 @@ use std::time::Duration;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum, ValueHint};
 use clap_complete::Shell;
 
+use crate::demo;
 use crate::input::Format;
-use crate::replay;
 use crate::settings::{self, ConfigError, Override, Settings, duration};
 use crate::time::{Instant, Span};
+use crate::{import, replay};
 
 /// Exact rolling churn and retention of customers and recurring revenue, from Kafka to Prometheus.
 #[derive(Debug, Parser)]
@@ -63,9 +64,21 @@ pub enum LogFormat {
 /// One variant a command; what it does stands in `main`.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Read the topics, and serve the gauges over HTTP
+    #[command(after_help = RunArgs::EXAMPLES)]
+    Run(RunArgs),
+    /// Show what churnwatch does, on a simulated subscription business
+    #[command(after_help = DemoArgs::EXAMPLES)]
+    Demo(DemoArgs),
     /// Print the cohort gauges that files of events amount to
     #[command(after_help = ReplayArgs::EXAMPLES)]
     Replay(ReplayArgs),
+    /// Write event files into a topic
+    #[command(after_help = ImportArgs::EXAMPLES)]
+    Import(ImportArgs),
+    /// Look into snapshots
+    #[command(subcommand)]
+    Snapshot(SnapshotCommand),
     /// Check the configuration, and print what it amounts to
     #[command(after_help = ValidateArgs::EXAMPLES)]
     Validate(ValidateArgs),
@@ -143,11 +156,19 @@ Examples:
   zcat events.jsonl.gz | churnwatch replay -
 
 Only the page of gauges goes to stdout; problems and the summary go to stderr.";
+}
 
-    /// What `replay` takes.
-    pub fn options(self) -> replay::Options {
-        let InputArgs { format, strict, files } = self.input;
-        replay::Options { files, format: format.map(Format::from), as_of: self.as_of, strict }
+impl From<ReplayArgs> for replay::Options {
+    fn from(args: ReplayArgs) -> Self {
+        let InputArgs { format, strict, files } = args.input;
+        Self { files, format: format.map(Format::from), as_of: args.as_of, strict }
+    }
+}
+
+impl From<ImportArgs> for import::Options {
+    fn from(args: ImportArgs) -> Self {
+        let InputArgs { format, strict, files } = args.input;
+        Self { files, format: format.map(Format::from), strict }
     }
 }
 
@@ -238,6 +259,12 @@ Examples:
   churnwatch demo --for 30s --seed 7
 
 Nothing else is needed: the broker is inside the process, and nothing is kept.";
+}
+
+impl From<DemoArgs> for demo::Options {
+    fn from(DemoArgs { duration, speed, seed, customers, listen }: DemoArgs) -> Self {
+        Self { for_: duration, speed, seed, customers: customers as usize, listen }
+    }
 }
 
 /// `churnwatch validate`

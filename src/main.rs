@@ -1,12 +1,15 @@
 //! The commands, each a line; what may be typed stands in `cli`.
 
+#![expect(clippy::print_stderr, reason = "the one place that speaks for the process")]
+
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 
 use anyhow::Result;
-use churnwatch::cli::{Cli, Command};
+use churnwatch::cli::{Cli, Command, SnapshotCommand};
 use churnwatch::settings::ConfigError;
-use churnwatch::{replay, telemetry, validate};
+use churnwatch::store::StoreError;
+use churnwatch::{demo, import, inspect, replay, run, telemetry, validate};
 use clap::Parser;
 
 fn main() -> ExitCode {
@@ -19,7 +22,17 @@ fn main() -> ExitCode {
 
 fn execute(Cli { global, command }: Cli) -> Result<ExitCode> {
     match command {
-        Command::Replay(args) => return replay::run(&global.settings(&[])?.definitions(), &args.options()),
+        Command::Run(args) => return run::run(&global.settings(&args.overrides())?, args.rebuild),
+        Command::Import(args) => return import::run(&global.settings(&args.overrides())?, &args.into()),
+        Command::Snapshot(SnapshotCommand::Inspect { files }) => {
+            let settings = global.settings(&[])?;
+            return inspect::run(settings.definitions(), &files, &mut io::stdout().lock());
+        }
+        Command::Demo(args) => demo::run(&args.into())?,
+        Command::Replay(args) => {
+            let settings = global.settings(&[])?;
+            return replay::run(&settings.definitions(), &args.into());
+        }
         Command::Validate(args) => {
             let settings = global.settings(&args.kafka.overrides())?;
             validate::run(&settings, args.check_connectivity, &mut io::stdout().lock())?;
@@ -42,5 +55,8 @@ fn report(error: &anyhow::Error) -> ExitCode {
         return ExitCode::SUCCESS;
     }
     eprintln!("error: {error:#}");
+    if let Some(StoreError::Settings(_)) = error.downcast_ref() {
+        return ExitCode::from(2);
+    }
     ExitCode::FAILURE
 }

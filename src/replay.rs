@@ -21,7 +21,7 @@ use crate::time::Instant;
 const NAMED: u64 = 20;
 
 /// After how many records the progress bar is told.
-const PROGRESS_RECORDS: u64 = 1024;
+pub(crate) const PROGRESS_RECORDS: u64 = 1024;
 
 /// Wrong usage or configuration.
 const EXIT_USAGE: u8 = 2;
@@ -85,7 +85,7 @@ pub fn replay(
 ) -> anyhow::Result<(Summary, String)> {
     let started = Stopwatch::now();
     let mut shard = Shard::new(Arc::new(definitions.clone()), random_key()?);
-    let mut refusals = Refusals { diagnostics, bar, named: 0 };
+    let mut refusals = Refusals::new(diagnostics, bar);
     let mut unreadable = 0;
     let mut records = 0_u64;
     while let Some(item) = reader.next_item()? {
@@ -124,14 +124,18 @@ pub fn replay(
 }
 
 /// Says on the diagnostics what was refused: the first ones by name.
-struct Refusals<'a, W> {
+pub(crate) struct Refusals<'a, W> {
     diagnostics: &'a mut W,
     bar: &'a ProgressBar,
     named: u64,
 }
 
-impl<W: Write> Refusals<'_, W> {
-    fn name(&mut self, position: Position<'_>, reason: &dyn fmt::Display) -> io::Result<()> {
+impl<'a, W: Write> Refusals<'a, W> {
+    pub(crate) fn new(diagnostics: &'a mut W, bar: &'a ProgressBar) -> Self {
+        Self { diagnostics, bar, named: 0 }
+    }
+
+    pub(crate) fn name(&mut self, position: Position<'_>, reason: &dyn fmt::Display) -> io::Result<()> {
         self.named += 1;
         self.bar.suspend(|| match self.named {
             ..=NAMED => writeln!(self.diagnostics, "{position}: {reason}"),
@@ -195,7 +199,7 @@ fn write_counts<const N: usize>(
 }
 
 /// A bar where the bytes to read are known, else a spinner; hidden unless standard error is a terminal.
-fn progress_bar(reader: &EventReader) -> ProgressBar {
+pub(crate) fn progress_bar(reader: &EventReader) -> ProgressBar {
     if !io::stderr().is_terminal() {
         return ProgressBar::hidden();
     }

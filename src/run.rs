@@ -1,6 +1,7 @@
 //! `churnwatch run`: the whole path, wired in the direction in which data flows.
 
 use std::collections::HashSet;
+use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::thread::JoinHandle;
@@ -9,8 +10,11 @@ use std::time::Duration;
 use anyhow::{Context as _, anyhow};
 use crossbeam_channel::unbounded;
 use rdkafka::consumer::Consumer as _;
+use tokio::signal::unix::{SignalKind, signal};
+use tracing::{info, warn};
 
 use crate::cohort::Definitions;
+use crate::http::{self, Server};
 use crate::kafka::as_of::AsOf;
 use crate::kafka::client::{self, Events};
 use crate::kafka::group::{self, Group};
@@ -79,10 +83,10 @@ pub struct Instance {
 impl Instance {
     /// Starts reading. Fails on what no retry can mend, such as an unknown client property; a broker that is
     /// not there is waited for.
-    pub fn start(options: Options, metrics: OwnMetrics) -> anyhow::Result<Self> {
+    #[expect(clippy::too_many_lines, reason = "all threads and channels, wired in one place in the order data flows")]
+    pub fn start(options: Options) -> anyhow::Result<Self> {
         let store = Store::open(&options.snapshot.directory, options.snapshot.keep)?;
-        let published = Arc::new(Published::new(STALLED_AFTER));
-        let shared = Arc::new(Shared::new(metrics, published));
+        let shared = Arc::new(Shared::new(OwnMetrics::new(), Arc::new(Published::new(STALLED_AFTER))));
 
         let (to_writer, jobs) = unbounded();
         let (to_group, durable) = unbounded();
@@ -176,6 +180,11 @@ impl Instance {
         &self.shared.published
     }
 
+    /// The process's own metrics.
+    pub fn metrics(&self) -> &OwnMetrics {
+        &self.shared.metrics
+    }
+
     /// How many records were read so far, whatever became of them.
     pub fn records(&self) -> u64 {
         self.shared.records.load(Ordering::Acquire)
@@ -200,6 +209,56 @@ impl Instance {
     pub fn join(self) -> anyhow::Result<Summary> {
         self.thread.join().unwrap_or_else(|_| Err(anyhow!("the consumer panicked: please report this bug")))
     }
+}
+
+/// Reads and serves until SIGTERM, Ctrl-C or an error that no retry can mend.
+pub fn run(settings: &Settings, rebuild: bool) -> anyhow::Result<ExitCode> {
+    settings.check_topics()?;
+    // Said before anything is read, and before the group has to rebalance for nothing.
+    drop(http::bind(settings.http.listen)?);
+    let instance = Instance::start(Options { rebuild, ..Options::new(settings) })?;
+    let server = Server::start(settings.http.listen, instance.published().clone(), instance.metrics().clone());
+    let server = match server {
+        Ok(server) => server,
+        Err(error) => {
+            instance.abort();
+            return instance.join().and(Err(error));
+        }
+    };
+    info!("serving http://{}/metrics", server.address());
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(asked_to_end(|| instance.is_finished()))?;
+    instance.stop();
+    // Impatient: the second signal ends the process at once.
+    let impatient = std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
+        if runtime.block_on(asked_to_end(|| false)).is_ok() {
+            warn!("ended at once: what was read since the last snapshot is read again");
+            #[expect(clippy::exit, reason = "whoever signals twice does not want to wait for destructors")]
+            std::process::exit(1);
+        }
+    });
+    impatient.context("cannot start the thread of the signals")?;
+    let ended = instance.join();
+    server.stop();
+    let summary = ended?;
+    info!("ended after {} records", summary.records);
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Waits for SIGTERM, Ctrl-C, or the end of the instance by itself.
+async fn asked_to_end(ended: impl Fn() -> bool) -> anyhow::Result<()> {
+    let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for Ctrl-C")?;
+    let mut tick = tokio::time::interval(Duration::from_millis(200));
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+            _ = tick.tick() => if ended() { return Ok(()) },
+        }
+    }
+    info!("asked to end: saving what was read, then leaving the group");
+    Ok(())
 }
 
 fn spawn<T: Send + 'static>(name: &str, work: impl FnOnce() -> T + Send + 'static) -> anyhow::Result<JoinHandle<T>> {

@@ -1,5 +1,7 @@
 //! The integration tests: one binary, one `mod` line an area.
 
+#![allow(clippy::unwrap_used, clippy::too_many_lines, reason = "a test that fails says where; a scenario may be long")]
+
 mod support;
 
 /// Real purchases, checked against another engine.
@@ -10,6 +12,8 @@ mod cli;
 mod configuration;
 /// validate --check-connectivity against a broker.
 mod connectivity;
+/// The demo: its population, its table and the command.
+mod demo;
 /// Damaged bytes never panic and never allocate without bound.
 mod hostile;
 /// What is served: content types, compression, readiness, and that a scrape waits for nobody.
@@ -24,3 +28,5 @@ mod model;
 mod replay;
 /// The contract's examples and sentences, as text.
 mod scenarios;
+/// The style that no compiler checks.
+mod tidy;

@@ -1,7 +1,7 @@
 //! The Kafka side of the shell: partitions in, shards read to a known offset, snapshots before commits.
 //!
-//! One thread polls the client ([`group`]: rebalances, errors, statistics), workers own the shards and pull
-//! from their partitions' queues ([`worker`]), one writes snapshots ([`writer`]). They exchange messages; no
+//! One thread polls the client (`group`: rebalances, errors, statistics), workers own the shards and pull
+//! from their partitions' queues (`worker`), one writes snapshots (`writer`). They exchange messages; no
 //! lock is held on the path of an event.
 
 use std::collections::BTreeMap;

@@ -59,9 +59,35 @@ impl Producer {
         Ok(Self { producer, topic: topic.to_owned(), sent: 0 })
     }
 
+    /// Fails unless the brokers know the topic.
+    pub fn check_topic(&self, patience: Duration) -> anyhow::Result<()> {
+        let metadata = self
+            .producer
+            .client()
+            .fetch_metadata(Some(&self.topic), patience)
+            .with_context(|| format!("no answer about {:?}: check kafka.brokers and the network", self.topic))?;
+        if metadata.topics().iter().all(|topic| topic.partitions().is_empty()) {
+            bail!("the topic {:?} is not there: create it, or name another one with --topic", self.topic);
+        }
+        Ok(())
+    }
+
     /// Sends an event, waiting while the client's queue is full. Returns the size of the record.
     pub fn send(&mut self, event: &LifecycleEvent) -> anyhow::Result<usize> {
-        self.send_record(Some(event.customer_id.as_bytes()), &event.encode_to_vec(), time_ms(event))
+        self.send_as(event, None)
+    }
+
+    /// As [`Self::send`], in the given bytes: they may hold fields unknown here.
+    pub fn send_as(&mut self, event: &LifecycleEvent, payload: Option<&[u8]>) -> anyhow::Result<usize> {
+        let encoded;
+        let payload = match payload {
+            Some(payload) => payload,
+            None => {
+                encoded = event.encode_to_vec();
+                &encoded
+            }
+        };
+        self.send_record(Some(event.customer_id.as_bytes()), payload, time_ms(event))
     }
 
     /// Sends any record; `time_ms` is its timestamp, now if `None`.

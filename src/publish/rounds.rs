@@ -68,7 +68,7 @@ impl CatchingUp {
     }
 
     /// How many records are still to be read before all may be published; `None` where not every end is known.
-    fn to_go(&mut self, assigned: &BTreeMap<TopicPartition, u64>, progress: &[Progress]) -> Option<u64> {
+    fn records_to_go(&mut self, assigned: &BTreeMap<TopicPartition, u64>, progress: &[Progress]) -> Option<u64> {
         for progress in progress {
             if let Some((_, goal)) = self.goals.get_mut(&progress.partition)
                 && matches!(*goal, Goal::End(end) if progress.next_offset >= end)
@@ -148,7 +148,7 @@ impl Rounds {
             Clock::Event => (BTreeMap::new(), Duration::ZERO),
         };
         let Some(progress) = self.reach(to_reach, patience) else { return SOON };
-        match self.catching_up.to_go(&assigned, &progress) {
+        match self.catching_up.records_to_go(&assigned, &progress) {
             Some(0) => {}
             to_go => {
                 let reason = match to_go {
@@ -384,18 +384,22 @@ mod tests {
         let [a, b] = [0, 1].map(|partition| TopicPartition { topic: "t".into(), partition });
         let assigned = BTreeMap::from([(a.clone(), 1), (b.clone(), 1)]);
         let mut catching_up = CatchingUp::default();
-        assert_eq!(catching_up.to_go(&assigned, &[]), None);
+        assert_eq!(catching_up.records_to_go(&assigned, &[]), None);
         catching_up.goals.insert(a.clone(), (1, Goal::End(10)));
-        assert_eq!(catching_up.to_go(&assigned, &[progress(&a, 10)]), None, "the end of b is unknown");
+        assert_eq!(catching_up.records_to_go(&assigned, &[progress(&a, 10)]), None, "the end of b is unknown");
         catching_up.goals.insert(b.clone(), (1, Goal::End(5)));
-        assert_eq!(catching_up.to_go(&assigned, &[progress(&a, 10), progress(&b, 2)]), Some(3));
+        assert_eq!(catching_up.records_to_go(&assigned, &[progress(&a, 10), progress(&b, 2)]), Some(3));
         assert_eq!(catching_up.ends(), BTreeMap::from([(b.clone(), 5)]));
-        assert_eq!(catching_up.to_go(&assigned, &[progress(&b, 6)]), Some(0));
+        assert_eq!(catching_up.records_to_go(&assigned, &[progress(&b, 6)]), Some(0));
         // b goes and comes back: it has to catch up again, a need not.
         let assigned = BTreeMap::from([(a, 1), (b.clone(), 3)]);
         catching_up.keep(&assigned);
-        assert_eq!(catching_up.to_go(&assigned, &[]), None);
+        assert_eq!(catching_up.records_to_go(&assigned, &[]), None);
         catching_up.goals.insert(b.clone(), (3, Goal::End(0)));
-        assert_eq!(catching_up.to_go(&assigned, &[progress(&b, 0)]), Some(0), "an empty partition has no end to reach");
+        assert_eq!(
+            catching_up.records_to_go(&assigned, &[progress(&b, 0)]),
+            Some(0),
+            "an empty partition has no end to reach"
+        );
     }
 }

@@ -9,7 +9,6 @@ use churnwatch::cohort::Definitions;
 use churnwatch::embedded::Broker;
 use churnwatch::gauges;
 use churnwatch::kafka::produce::Producer;
-use churnwatch::own_metrics::OwnMetrics;
 use churnwatch::proto::{
     Activity, Changed, EndReason, Ended, LifecycleEvent, Money, Renewed, Started, lifecycle_event::Event as Kind,
 };
@@ -19,6 +18,8 @@ use churnwatch::shard::{HashKey, Shard};
 use pbjson_types::Timestamp;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
+use rdkafka::TopicPartitionList;
+use rdkafka::consumer::{BaseConsumer, Consumer};
 use tempfile::TempDir;
 
 pub const TOPIC: &str = "customer-lifecycle";
@@ -53,6 +54,16 @@ impl Fixture {
         }
         let delivered = producer.finish(PATIENCE, |_| {});
         assert_eq!((delivered.acknowledged, delivered.failed), (events.len() as u64, 0));
+    }
+
+    /// What the group has committed, by partition; 0 where nothing.
+    pub fn committed(&self) -> Vec<i64> {
+        let mut config = self.settings.kafka.client_config();
+        let consumer: BaseConsumer = config.set("group.id", &self.settings.kafka.group_id).create().unwrap();
+        let mut list = TopicPartitionList::new();
+        list.add_partition_range(TOPIC, 0, PARTITIONS - 1);
+        let list = consumer.committed_offsets(list, PATIENCE).unwrap();
+        list.elements().iter().map(|element| element.offset().to_raw().unwrap_or(0).max(0)).collect()
     }
 
     pub fn start(&self) -> Running {
@@ -94,13 +105,11 @@ pub fn settings(brokers: &str, directory: &Path, more: &str) -> Settings {
 
 pub struct Running {
     pub instance: Instance,
-    pub metrics: OwnMetrics,
 }
 
 impl Running {
     pub fn start(options: Options) -> Self {
-        let metrics = OwnMetrics::new();
-        Self { instance: Instance::start(options, metrics.clone()).unwrap(), metrics }
+        Self { instance: Instance::start(options).unwrap() }
     }
 
     /// The published page of cohort gauges.
@@ -121,7 +130,7 @@ impl Running {
 
     /// The value of one series of the process's own metrics.
     pub fn metric(&self, series: &str) -> Option<f64> {
-        let text = format!("{}{}", self.metrics.page(), self.instance.published().process_text.load());
+        let text = format!("{}{}", self.instance.metrics().page(), self.instance.published().process_text.load());
         let line = text.lines().find(|line| line.strip_prefix(series).is_some_and(|rest| rest.starts_with(' ')))?;
         line.rsplit(' ').next()?.parse().ok()
     }

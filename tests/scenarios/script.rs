@@ -292,8 +292,7 @@ fn instant(text: &str) -> Parsed<Instant> {
 }
 
 fn span(text: &str) -> Parsed<Span> {
-    let duration = humantime::parse_duration(text).map_err(|error| error.to_string())?;
-    Ok(Span::from_millis(duration.as_millis() as i64))
+    churnwatch::settings::duration::parse(text).map_err(|(what, remedy)| format!("{what}; {remedy}"))
 }
 
 fn number<T: std::str::FromStr>(text: &str) -> Parsed<T> {

@@ -1,0 +1,67 @@
+//! Two instances of one group: every partition has one owner, and the sum is the whole.
+
+use churnwatch::readings::Readings;
+
+use super::fixture::{Fixture, PARTITIONS, Running, events, poll, replayed};
+use super::reading::GROUPINGS;
+use churnwatch::gauges;
+
+/// The page of the sum of all instances' numbers, where all publish as of the same instant.
+fn union(fixture: &Fixture, instances: &[&Running]) -> Option<String> {
+    let mut sum = Readings::default();
+    let mut as_of = None;
+    for running in instances {
+        let publication = running.instance.published().publication.load_full()?;
+        as_of = as_of.max(Some(publication.as_of));
+        sum.add(publication.readings.clone());
+    }
+    Some(gauges::cohort_page(&fixture.settings.definitions(), &sum, as_of?))
+}
+
+fn assigned(running: &Running) -> f64 {
+    running.metric("churnwatch_partitions_assigned").unwrap_or(0.0)
+}
+
+#[test]
+fn a_second_instance_takes_half_and_gives_it_back() {
+    let fixture = Fixture::new(GROUPINGS);
+    let mut all = events(20, 4_000);
+    // The last event of each customer at the same instant: both instances then stand at the same as-of.
+    let last = all.last().unwrap().event_time.unwrap().seconds;
+    let mut ends = events(21, 4_000);
+    ends.iter_mut().for_each(|event| event.event_time.as_mut().unwrap().seconds = last);
+    all.extend(ends);
+    fixture.produce(&all[..3_000]);
+    let definitions = fixture.settings.definitions();
+    let first = fixture.start();
+    first.await_page(&replayed(&definitions, &all[..3_000]));
+
+    let second = fixture.start();
+    let half = f64::from(PARTITIONS) / 2.0;
+    assert!(poll(|| assigned(&first) == half && assigned(&second) == half));
+    fixture.produce(&all[3_000..]);
+    let expected = replayed(&definitions, &all);
+    assert!(poll(|| union(&fixture, &[&first, &second]).as_deref() == Some(&*expected)));
+
+    let summary = first.stop();
+    second.await_page(&expected);
+    assert_eq!(assigned(&second), f64::from(PARTITIONS));
+    assert_eq!(summary.records + second.stop().records, all.len() as u64, "handed over without reading anything twice");
+}
+
+#[test]
+fn a_third_instance_for_no_partition_stands_by() {
+    let fixture = Fixture::new("");
+    let all = events(22, 500);
+    fixture.produce(&all);
+    let instances: Vec<Running> = (0..PARTITIONS).map(|_| fixture.start()).collect();
+    assert!(poll(|| instances.iter().all(|running| assigned(running) == 1.0)));
+    let standby = fixture.start();
+    assert!(poll(|| {
+        use churnwatch::publish::Readiness;
+        **standby.instance.published().readiness.load() == Readiness::Ready && assigned(&standby) == 0.0
+    }));
+    assert_eq!(standby.page(), "");
+    standby.stop();
+    instances.into_iter().for_each(|running| drop(running.stop()));
+}
