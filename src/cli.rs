@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum, ValueHint};
 use clap_complete::Shell;
 
+use crate::demo;
 use crate::input::Format;
 use crate::settings::{self, ConfigError, Override, Settings, duration};
 use crate::time::{Instant, Span};
@@ -19,6 +20,16 @@ pub struct Cli {
     pub global: Global,
     #[command(subcommand)]
     pub command: Command,
+}
+
+impl Cli {
+    /// How the log is written: the demo redraws its table in place, and unless asked for, nothing but errors
+    /// shall come between.
+    pub fn log(&self) -> Log {
+        let log = self.global.log;
+        let quiet = log.quiet || matches!(self.command, Command::Demo(_)) && log.verbose == 0;
+        Log { quiet, ..log }
+    }
 }
 
 const EXAMPLES: &str = "\
@@ -66,6 +77,9 @@ pub enum Command {
     /// Read the topics, and serve the gauges over HTTP
     #[command(after_help = RunArgs::EXAMPLES)]
     Run(RunArgs),
+    /// Show what churnwatch does, on a simulated subscription business
+    #[command(after_help = DemoArgs::EXAMPLES)]
+    Demo(DemoArgs),
     /// Print the cohort gauges that files of events amount to
     #[command(after_help = ReplayArgs::EXAMPLES)]
     Replay(ReplayArgs),
@@ -152,11 +166,12 @@ Examples:
   zcat events.jsonl.gz | churnwatch replay -
 
 Only the page of gauges goes to stdout; problems and the summary go to stderr.";
+}
 
-    /// What `replay` takes.
-    pub fn options(self) -> replay::Options {
-        let InputArgs { format, strict, files } = self.input;
-        replay::Options { files, format: format.map(Format::from), as_of: self.as_of, strict }
+impl From<ReplayArgs> for replay::Options {
+    fn from(args: ReplayArgs) -> Self {
+        let InputArgs { format, strict, files } = args.input;
+        Self { files, format: format.map(Format::from), as_of: args.as_of, strict }
     }
 }
 
@@ -253,6 +268,12 @@ Examples:
   churnwatch demo --for 30s --seed 7
 
 Nothing else is needed: the broker is inside the process, and nothing is kept.";
+}
+
+impl From<DemoArgs> for demo::Options {
+    fn from(DemoArgs { duration, speed, seed, customers, listen }: DemoArgs) -> Self {
+        Self { for_: duration, speed, seed, customers: customers as usize, listen }
+    }
 }
 
 /// `churnwatch validate`
@@ -373,6 +394,13 @@ mod tests {
         };
         let settings = settings::parse("", "", "".as_ref(), [], &args.overrides()).unwrap();
         assert_eq!((settings.kafka.topics, settings.kafka.brokers), (vec!["t".into()], vec!["localhost:9092".into()]));
+    }
+
+    #[test]
+    fn the_demo_is_quiet_unless_asked() {
+        let quiet = |arguments: &[&str]| Cli::parse_from([&["x"], arguments].concat()).log().quiet;
+        assert!(quiet(&["demo"]) && quiet(&["validate", "-q"]));
+        assert!(!quiet(&["demo", "-v"]) && !quiet(&["validate"]));
     }
 
     #[test]

@@ -120,7 +120,13 @@ fn into_range(instant: Instant) -> Instant {
 }
 
 #[cfg(test)]
-#[allow(clippy::arithmetic_side_effects, clippy::indexing_slicing, clippy::panic, clippy::unwrap_used)]
+#[allow(
+    clippy::arithmetic_side_effects,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test that fails says where"
+)]
 mod tests {
     use lifecycle_event::Event as Content;
     use proptest::prelude::*;

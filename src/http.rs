@@ -28,8 +28,9 @@ use crate::publish::{Published, Readiness};
 /// Of the exposition format; Prometheus 3 refuses a shorter one.
 const EXPOSITION_CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// For a request's header to arrive, and for a connection to be used again.
-const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
+/// For a request's header to arrive, and for a connection to be used again: longer than the usual minute
+/// between scrapes, which otherwise would meet a connection that is just being closed.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(75);
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 /// For open requests to be answered once the process ends.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);

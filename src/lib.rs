@@ -1,4 +1,4 @@
-//! churnwatch: exact rolling churn and retention, from Kafka to Prometheus.
+//! churnwatch: exact rolling churn and retention of customers and recurring revenue, from Kafka to Prometheus.
 //!
 //! ```text
 //! Kafka ── record ──> decode ──> history ──change──> tally ──readings──> gauges ── text ──> HTTP
@@ -6,6 +6,27 @@
 //!                                      │ histories + next offset
 //!                                      └──> snapshot ──> store (a directory)
 //! ```
+//!
+//! Data flows one way, and each word of the picture is a module. [`decode`] judges input. [`history`] keeps one
+//! customer's facts and tells what the customer was at every instant. [`tally`] keeps signed ranges over window
+//! starts, per cohort. [`shard`] joins the three for one partition: retract the customer's old contribution, change the
+//! history, add the new one. [`readings`] are the additive numbers at one instant; ratios are made once, from their sum,
+//! in [`gauges`]. What every number means stands in `docs/semantics.md`.
+//!
+//! # Invariants
+//!
+//! 1. Equal sets of events and equal as-of give equal bytes out, whatever the order, repetition, batching, crash or
+//!    rebalance.
+//! 2. Tallies equal those rebuilt from the histories, at every instant.
+//! 3. An offset is committed only after a durable snapshot covers it. State and offset are one artefact.
+//! 4. Every record read is counted exactly once: applied, unchanged, ignored, or rejected by reason.
+//! 5. Absent, never wrong: no cohort gauge before the shards have caught up, none for a window that the history does
+//!    not cover, none for a revoked partition; numerator and denominator always come from the same readings.
+//! 6. Hostile bytes cannot panic: `unwrap`, `expect` and indexing are denied by lint where bytes are read.
+//! 7. No customer id leaves the process: histories are keyed by a keyed 128-bit hash, and ids appear in no label, log
+//!    line or snapshot.
+//! 8. Memory is bounded by the number of customers and of cohorts, and by how much happened to each within the
+//!    longest window; the numbers of both are exported.
 
 // Words
 pub mod cohort;
@@ -35,6 +56,7 @@ pub mod telemetry;
 
 // The commands.
 pub mod cli;
+pub mod demo;
 pub mod import;
 pub mod inspect;
 pub mod replay;

@@ -1,5 +1,7 @@
 //! The commands, each a line; what may be typed stands in `cli`.
 
+#![expect(clippy::print_stderr, reason = "the one place that speaks for the process")]
+
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 
@@ -7,12 +9,12 @@ use anyhow::Result;
 use churnwatch::cli::{Cli, Command, SnapshotCommand};
 use churnwatch::settings::ConfigError;
 use churnwatch::store::StoreError;
-use churnwatch::{import, inspect, replay, run, telemetry, validate};
+use churnwatch::{demo, import, inspect, replay, run, telemetry, validate};
 use clap::Parser;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    match telemetry::start_log(cli.global.log, std::env::var("RUST_LOG").ok().as_deref()).and_then(|()| execute(cli)) {
+    match telemetry::start_log(cli.log(), std::env::var("RUST_LOG").ok().as_deref()).and_then(|()| execute(cli)) {
         Ok(code) => code,
         Err(error) => report(&error),
     }
@@ -26,7 +28,11 @@ fn execute(Cli { global, command }: Cli) -> Result<ExitCode> {
             let settings = global.settings(&[])?;
             return inspect::run(settings.definitions(), &files, &mut io::stdout().lock());
         }
-        Command::Replay(args) => return replay::run(&global.settings(&[])?.definitions(), &args.options()),
+        Command::Demo(args) => demo::run(&args.into())?,
+        Command::Replay(args) => {
+            let settings = global.settings(&[])?;
+            return replay::run(&settings.definitions(), &args.into());
+        }
         Command::Validate(args) => {
             let settings = global.settings(&args.kafka.overrides())?;
             validate::run(&settings, args.check_connectivity, &mut io::stdout().lock())?;

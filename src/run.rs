@@ -84,6 +84,7 @@ pub struct Instance {
 impl Instance {
     /// Starts reading. Fails on what no retry can mend, such as an unknown client property; a broker that is
     /// not there is waited for.
+    #[expect(clippy::too_many_lines, reason = "all threads and channels, wired in one place in the order data flows")]
     pub fn start(options: Options) -> anyhow::Result<Self> {
         let store = Store::open(&options.snapshot.directory, options.snapshot.keep)?;
         let shared = Arc::new(Shared::new(OwnMetrics::new(), Arc::new(Published::new(STALLED_AFTER))));
@@ -233,6 +234,7 @@ pub fn run(settings: &Settings, rebuild: bool) -> anyhow::Result<ExitCode> {
     let impatient = std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
         if runtime.block_on(asked_to_end(|| false)).is_ok() {
             warn!("ended at once: what was read since the last snapshot is read again");
+            #[expect(clippy::exit, reason = "whoever signals twice does not want to wait for destructors")]
             std::process::exit(1);
         }
     });

@@ -1,3 +1,5 @@
+//! What is served, by a real server on a free port.
+
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::{Arc, mpsc};
@@ -229,7 +231,7 @@ fn a_taken_port_is_named_with_the_remedy() {
     assert!(matches!(error, ListenError::InUse(taken) if taken == address), "{error}");
     let text = error.to_string();
     assert!(text.contains(&address.to_string()) && text.contains("--listen"), "{text}");
-    let error = Server::start(address, served.published.clone(), OwnMetrics::new()).err().unwrap();
+    let error = Server::start(address, served.published, OwnMetrics::new()).err().unwrap();
     assert_eq!(error.to_string(), text);
 }
 

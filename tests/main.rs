@@ -1,5 +1,8 @@
 //! The integration tests: one binary, one `mod` line an area.
 
+#![allow(clippy::unwrap_used, clippy::too_many_lines, reason = "a test that fails says where; a scenario may be long")]
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "the harness shows what a failing test printed")]
+
 mod support;
 
 /// Real purchases, checked against another engine.
@@ -10,6 +13,8 @@ mod cli;
 mod configuration;
 /// validate --check-connectivity against a broker.
 mod connectivity;
+/// The demo: its population, its table and the command.
+mod demo;
 /// Damaged bytes never panic and never allocate without bound.
 mod hostile;
 /// What is served: content types, compression, readiness, and that a scrape waits for nobody.
@@ -18,5 +23,11 @@ mod http;
 mod kafka;
 /// docs/metrics.md is what the table says; the whole page of metrics is as it was, and promtool likes it.
 mod metrics;
+/// Random logs through the core against a naive reading of the contract.
+mod model;
 /// `replay` from files to page and summary.
 mod replay;
+/// The contract's examples and sentences, as text.
+mod scenarios;
+/// The style that no compiler checks.
+mod tidy;

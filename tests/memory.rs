@@ -3,6 +3,8 @@
 //! A binary of its own: resident memory is the process's, and no other test may share it. `MEMORY_CUSTOMERS` sets
 //! how many customers there are (default one million).
 
+#![expect(clippy::print_stdout, reason = "the measurements are what it is for")]
+
 use std::process::ExitCode;
 use std::sync::Arc;
 

@@ -27,8 +27,11 @@ pub(super) fn exported<'a>(
     cohorts: &'a BTreeMap<CohortName, CohortReading>,
     complete: &[bool],
 ) -> Exported<'a> {
-    let mut exported: Vec<_> =
-        printable(cohorts).into_iter().filter(|cohort| is_anything(&cohort.reading, complete)).collect();
+    let mut exported: Vec<_> = cohorts
+        .iter()
+        .filter(|(_, reading)| is_anything(reading, complete))
+        .map(|(name, reading)| Cohort { name: name.clone(), reading: Cow::Borrowed(reading) })
+        .collect();
     if grouping.by.is_empty() {
         return Exported { cohorts: exported, folded: 0 };
     }
@@ -46,22 +49,6 @@ pub(super) fn exported<'a>(
         cohorts.push(Cohort { name: vec![OTHER.into(); grouping.by.len()], reading: rest.reading });
     }
     Exported { cohorts, folded }
-}
-
-/// The cohorts under names that the exposition format can carry. A NUL ends the input for Prometheus' own
-/// parser, which would drop the whole page because of one customer's attribute.
-fn printable(cohorts: &BTreeMap<CohortName, CohortReading>) -> Vec<Cohort<'_>> {
-    let has_nul = |name: &CohortName| name.iter().any(|value| value.contains('\0'));
-    if !cohorts.keys().any(has_nul) {
-        let borrow = |(name, reading): (&CohortName, _)| Cohort { name: name.clone(), reading: Cow::Borrowed(reading) };
-        return cohorts.iter().map(borrow).collect();
-    }
-    let mut renamed: BTreeMap<CohortName, Cow<'_, CohortReading>> = BTreeMap::new();
-    for (name, reading) in cohorts {
-        let name = name.iter().map(|value| value.replace('\0', "\u{fffd}").into()).collect();
-        renamed.entry(name).and_modify(|sum| sum.to_mut().add(reading)).or_insert(Cow::Borrowed(reading));
-    }
-    renamed.into_iter().map(|(name, reading)| Cohort { name, reading }).collect()
 }
 
 /// Whether any exported number of the cohort is not zero.

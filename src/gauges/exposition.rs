@@ -1,6 +1,7 @@
 //! Exposition text 0.0.4 from a recorder that lives as long as the page: a series exists for as long as
 //! something sets it, which the exporter's own recorder, kept, could not do.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -95,23 +96,40 @@ fn name(family: &str) -> &str {
     family.split(' ').nth(2).unwrap_or_default()
 }
 
-/// The unescaped label values of a line `name{label="value",…} 1`, joined by the one character that no
-/// value has, so that the joined strings compare as the lists would.
-fn label_values(line: &str) -> String {
-    let mut values = String::with_capacity(line.len());
-    let mut chars = line.chars();
-    let mut inside = false;
-    while let Some(c) = chars.next() {
-        match (inside, c) {
-            (false, '"') => inside = true,
-            (false, _) => {}
-            (true, '"') => {
-                inside = false;
-                values.push('\0');
-            }
-            (true, '\\') => values.extend(chars.next().map(|c| if c == 'n' { '\n' } else { c })),
-            (true, c) => values.push(c),
-        }
+/// The unescaped label values of a line `name{label="value",…} 1`.
+fn label_values(line: &str) -> Vec<Cow<'_, str>> {
+    let mut values = Vec::new();
+    let mut rest = line;
+    while let Some((_, value)) = rest.split_once('"') {
+        let end = end_of_value(value);
+        values.push(unescaped(&value[..end]));
+        rest = &value[end + 1..];
     }
     values
+}
+
+/// Where the closing quote is.
+fn end_of_value(text: &str) -> usize {
+    let mut is_escaped = false;
+    let is_end = |byte: u8| {
+        let is_end = byte == b'"' && !is_escaped;
+        is_escaped = byte == b'\\' && !is_escaped;
+        is_end
+    };
+    text.bytes().position(is_end).expect("the exporter closes its quotes")
+}
+
+fn unescaped(value: &str) -> Cow<'_, str> {
+    if !value.contains('\\') {
+        return value.into();
+    }
+    let mut text = String::with_capacity(value.len());
+    let mut chars = value.chars();
+    while let Some(c) = chars.next() {
+        match c {
+            '\\' => text.extend(chars.next().map(|c| if c == 'n' { '\n' } else { c })),
+            c => text.push(c),
+        }
+    }
+    text.into()
 }

@@ -314,3 +314,84 @@ impl Reader<'_> {
         self.time_beside().ok().filter(|&later| later >= time).ok_or(Malformed)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn any_time() -> impl Strategy<Value = Instant> {
+        let range = 0..=Instant::LATEST_EVENT.as_millis();
+        prop_oneof![range.clone(), (0i64..1_000_000).prop_map(|s| s * 1000), Just(*range.end())]
+            .prop_map(Instant::from_millis)
+    }
+
+    fn any_money() -> impl Strategy<Value = Money> {
+        (0..=i64::MAX, 0u16..17_576).prop_map(|(minor_units, number)| Money {
+            minor_units,
+            currency: Currency::from_number(number).unwrap_or_else(|| unreachable!("below 26 cubed")),
+        })
+    }
+
+    fn any_what(time: Instant) -> impl Strategy<Value = What> {
+        let term = prop_oneof![any_time(), Just(Instant::DISTANT_FUTURE)];
+        prop_oneof![
+            (prop::option::of(any_money()), term.clone(), any::<bool>())
+                .prop_map(|(amount, term_end, trial)| What::Started { amount, term_end, trial }),
+            term.prop_map(|term_end| What::Renewed { term_end }),
+            any_money().prop_map(|amount| What::Changed { amount }),
+            any_time().prop_map(move |last| What::Activity { last: last.max(time) }),
+            (any_time(), 0i32..10).prop_map(move |(effective, reason)| What::Ended {
+                effective: effective.max(time),
+                reason: EndReason::from_number(reason),
+            }),
+        ]
+    }
+
+    fn any_fact(plain: bool) -> impl Strategy<Value = Fact> {
+        let subscription = if plain { Just(0).boxed() } else { any::<u64>().boxed() };
+        (subscription, any_time(), prop_oneof![Just(0), any::<u64>()]).prop_flat_map(
+            |(subscription, time, sequence)| {
+                any_what(time).prop_map(move |what| Fact { subscription, time, sequence, what })
+            },
+        )
+    }
+
+    fn any_history() -> impl Strategy<Value = History> {
+        let attribute = (any_time(), prop_oneof![Just(0), any::<u64>()], 0u8..4, 0u32..500)
+            .prop_map(|(time, sequence, slot, value)| AttributeFact { time, sequence, slot, value });
+        let facts = any::<bool>().prop_flat_map(|plain| prop::collection::btree_set(any_fact(plain), 0..8));
+        let folded =
+            (any_time(), prop::option::of(any_time())).prop_map(|(until, first_active)| Folded { until, first_active });
+        (prop::option::of(folded), prop::collection::vec(attribute, 0..6), facts).prop_map(
+            |(folded, mut attributes, facts)| {
+                attributes.sort_by_key(|f| (f.time, f.sequence, f.slot, f.value));
+                History { folded, attributes, facts: facts.into_iter().collect() }
+            },
+        )
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_packed_comes_back(history in any_history()) {
+            let mut bytes = Vec::new();
+            encode(&history, &mut bytes);
+            let mut back = History::default();
+            prop_assert_eq!(decode(&bytes, 4, 500, &mut back), Ok(()));
+            prop_assert_eq!(&back, &history);
+            prop_assert_eq!(bytes.split_last().map(|(_, torn)| decode(torn, 4, 500, &mut back)), Some(Err(Malformed)));
+        }
+
+        #[test]
+        fn hostile_bytes_are_refused_or_read_back_the_same(bytes in prop::collection::vec(any::<u8>(), 0..80)) {
+            let mut history = History::default();
+            if decode(&bytes, 4, 500, &mut history).is_ok() {
+                let mut again = Vec::new();
+                encode(&history, &mut again);
+                let mut back = History::default();
+                prop_assert_eq!(decode(&again, 4, 500, &mut back), Ok(()));
+                prop_assert_eq!(back, history);
+            }
+        }
+    }
+}

@@ -41,7 +41,7 @@ fn event(customer_id: &str) -> LifecycleEvent {
 }
 
 fn delimited(messages: &[LifecycleEvent]) -> Vec<u8> {
-    messages.iter().flat_map(|message| message.encode_length_delimited_to_vec()).collect()
+    messages.iter().flat_map(Message::encode_length_delimited_to_vec).collect()
 }
 
 #[test]

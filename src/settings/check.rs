@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use jiff::tz::TimeZone;
+use jiff::tz::{TimeZone, TimeZoneName};
 
 use crate::cohort::{Lifecycle, Window};
 use crate::time::{Grid, Span};
@@ -227,7 +227,7 @@ fn zone(r: &mut Reader, name: &str, node: &Node) -> Option<TimeZone> {
         return Some(zone);
     }
     let known: Vec<_> = jiff::tz::db().available().collect();
-    let remedy = match nearest(&text, known.iter().map(|n| n.as_str())) {
+    let remedy = match nearest(&text, known.iter().map(TimeZoneName::as_str)) {
         Some(known) => format!("did you mean \"{known}\"?"),
         None => "write a name of the IANA time zone database, such as \"Europe/Berlin\" or \"UTC\"".to_owned(),
     };

@@ -5,7 +5,7 @@
 mod check;
 mod cohorts;
 mod docs;
-pub(crate) mod duration;
+pub mod duration;
 mod layers;
 mod librdkafka;
 mod problem;

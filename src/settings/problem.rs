@@ -75,21 +75,15 @@ impl ConfigError {
 
     /// The problems with the lines they are in, for a terminal. The text ends with a line feed.
     pub fn report(&self, colour: bool) -> String {
-        let invalid = match self {
-            Self::Unreadable { .. } => return format!("{self}\n"),
-            Self::Invalid(invalid) => invalid,
-        };
+        let Self::Invalid(invalid) = self else { return format!("{self}\n") };
         let theme = if colour { GraphicalTheme::unicode() } else { GraphicalTheme::unicode_nocolor() };
         let handler = GraphicalReportHandler::new_themed(theme).with_context_lines(1).with_width(120);
         let mut out = String::new();
         for problem in &invalid.problems {
-            let span = match &problem.origin {
-                Origin::File(span) => span,
-                _ => {
-                    out += &invalid.line(problem);
-                    out.push('\n');
-                    continue;
-                }
+            let Origin::File(span) = &problem.origin else {
+                out += &invalid.line(problem);
+                out.push('\n');
+                continue;
             };
             let mut diagnostic =
                 MietteDiagnostic::new(&problem.message).with_label(LabeledSpan::underline(span.clone()));

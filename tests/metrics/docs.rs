@@ -28,8 +28,6 @@ What the words mean is in [semantics.md](semantics.md).
 | `window` | the window's length, as configured |
 | `currency` | ISO 4217 code |
 | `reason`, `class` | why customers left (`cancelled`, `payment_failed`, …), and whether that was `voluntary`, `involuntary` or `unknown` |
-
-A NUL in a dimension's value is shown as U+FFFD: Prometheus cannot read one.
 "#;
 
 #[test]

@@ -200,7 +200,7 @@ fn counters_start_at_zero_and_count_what_a_shard_counted() {
     now.rejected[2] = 11;
     now.beyond_horizon = 1;
     own.count_records(&before, &now);
-    own.clone().unkeyed_records.increment(8);
+    own.unkeyed_records.increment(8);
     for (series, expected) in [
         ("churnwatch_events_total{kind=\"started\"}", 2),
         ("churnwatch_events_total{kind=\"renewed\"}", 1),

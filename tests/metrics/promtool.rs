@@ -1,3 +1,5 @@
+//! `promtool check metrics`, where it is installed.
+
 use std::io::{ErrorKind, Write};
 use std::process::{Command, Stdio};
 

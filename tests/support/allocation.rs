@@ -1,5 +1,8 @@
 //! Measures what a piece of code allocates, on the thread that runs it.
 
+#![expect(unsafe_code, reason = "an allocator cannot be written without")]
+#![expect(clippy::undocumented_unsafe_blocks, reason = "each hands on what it was given: said once, above them all")]
+
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 

@@ -1,0 +1,55 @@
+# `make test` is every check there is; the first run takes some minutes longer, as everything is compiled.
+
+CARGO := cargo
+# What is not up to date in Cargo.lock is a mistake, not a thing to be mended on the way.
+LOCKED := --locked
+
+.PHONY: test tools fmt clippy doc contract unit integration docs bench fuzz
+
+test: tools fmt clippy doc contract unit integration
+	@echo "Passed: all checks$(if $(MISSING), EXCEPT those that need $(MISSING): they did not run)."
+
+# With CI set, a missing tool is a failure; without it, what does not run is said at the start and at the end.
+PROMTOOL := $(shell command -v promtool)
+BUF := $(shell command -v buf)
+MISSING := $(strip $(if $(PROMTOOL),,promtool) $(if $(BUF),,buf))
+
+tools:
+ifneq ($(MISSING),)
+	@echo "Not installed: $(MISSING). What needs it does not run. (Debian: apt install prometheus; pip install buf-bin)" >&2
+	@test -z "$(CI)"
+endif
+
+fmt:
+	$(CARGO) fmt --check
+
+clippy:
+	$(CARGO) clippy $(LOCKED) --all-targets -- -D warnings
+
+doc:
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc $(LOCKED) --no-deps --document-private-items
+
+contract:
+	$(if $(BUF),cd proto && buf lint,@echo "skipped: buf lint" >&2)
+
+# Modules on their own.
+unit:
+	$(CARGO) test $(LOCKED) --lib --bins
+
+# Everything from outside: the model, the scenarios, end to end with the embedded broker, and the memory budget.
+integration:
+	$(CARGO) test $(LOCKED) --test it --test memory
+
+# Writes the generated documents and golden files anew; look at the difference before you commit it.
+docs:
+	UPDATE_DOCS=1 $(CARGO) test $(LOCKED) --test it
+
+bench:
+	$(CARGO) bench $(LOCKED)
+
+# Each target for FUZZ_SECONDS; needs a nightly toolchain and cargo-fuzz.
+FUZZ_SECONDS := 60
+fuzz:
+	@cd fuzz && set -e; for target in $$(cargo +nightly fuzz list); do \
+		cargo +nightly fuzz run $$target -- -max_total_time=$(FUZZ_SECONDS); \
+	done
