@@ -1,10 +1,11 @@
 //! Two instances of one group: every partition has one owner, and the sum is the whole.
 
+use churnwatch::gauges;
 use churnwatch::readings::Readings;
+use churnwatch::settings::Property;
 
 use super::fixture::{Fixture, PARTITIONS, Running, events, poll, replayed};
 use super::reading::GROUPINGS;
-use churnwatch::gauges;
 
 /// The page of the sum of all instances' numbers, where all publish as of the same instant.
 fn union(fixture: &Fixture, instances: &[&Running]) -> Option<String> {
@@ -24,7 +25,18 @@ fn assigned(running: &Running) -> f64 {
 
 #[test]
 fn a_second_instance_takes_half_and_gives_it_back() {
-    let fixture = Fixture::new(GROUPINGS);
+    hand_over("cooperative-sticky");
+}
+
+#[test]
+fn an_eager_assignor_takes_everything_away_each_time_and_loses_nothing() {
+    hand_over("range");
+}
+
+fn hand_over(assignor: &str) {
+    let mut fixture = Fixture::new(GROUPINGS);
+    let (name, value) = ("partition.assignment.strategy".to_owned(), assignor.to_owned());
+    fixture.settings.kafka.librdkafka.push(Property { name, value, secret: false });
     let mut all = events(20, 4_000);
     // The last event of each customer at the same instant: both instances then stand at the same as-of.
     let last = all.last().unwrap().event_time.unwrap().seconds;
