@@ -175,13 +175,6 @@ impl From<ReplayArgs> for replay::Options {
     }
 }
 
-impl From<ImportArgs> for import::Options {
-    fn from(args: ImportArgs) -> Self {
-        let InputArgs { format, strict, files } = args.input;
-        Self { files, format: format.map(Format::from), strict }
-    }
-}
-
 /// Event files, for `replay` and `import`.
 #[derive(Debug, Args)]
 pub struct InputArgs {
@@ -228,6 +221,12 @@ pub struct ImportArgs {
 }
 
 impl ImportArgs {
+    /// What `import` takes.
+    pub fn options(self) -> import::Options {
+        let InputArgs { format, strict, files } = self.input;
+        import::Options { files, format: format.map(Format::from), strict }
+    }
+
     /// For `after_help`.
     pub const EXAMPLES: &str = "\
 Examples:

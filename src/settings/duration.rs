@@ -11,7 +11,7 @@ pub(super) const EXPECTED: &str =
     "write a number and a unit (ms, s, m, h, d, w), such as \"90s\", \"1h30m\" or \"30d\"";
 
 /// Reads a duration; the error is what is wrong and what to write instead.
-pub(crate) fn parse(text: &str) -> Result<Span, (String, String)> {
+pub fn parse(text: &str) -> Result<Span, (String, String)> {
     let wrong = |what: String| Err((what, EXPECTED.to_owned()));
     let mut rest = text.trim();
     if rest.is_empty() {
