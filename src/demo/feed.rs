@@ -3,7 +3,7 @@
 
 use std::iter::Peekable;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant as Moment};
 
 use anyhow::{Context, bail};
@@ -30,8 +30,8 @@ pub struct Feed<'a> {
 #[derive(Default)]
 pub struct Progress {
     produced: AtomicU64,
-    /// How many of them are of the past, before [`LIVE`]; 0 while that is not known.
-    past: AtomicU64,
+    /// How many of them are of the past, before [`LIVE`], and the largest event time of those; once it is known.
+    past: OnceLock<(u64, Instant)>,
     /// Milliseconds.
     latest_event: AtomicI64,
 }
@@ -65,10 +65,10 @@ impl Progress {
         self.produced.load(Ordering::Relaxed)
     }
 
-    /// Whether those who have read so many records have read all of the past.
-    pub fn is_past_read(&self, records: u64) -> bool {
-        let past = self.past.load(Ordering::Relaxed);
-        past > 0 && records >= past
+    /// Whether numbers as of an instant, published by whoever has read so many records, cover all of the past.
+    pub fn is_past_covered(&self, as_of: Instant, records: u64) -> bool {
+        let past = self.past.get();
+        past.is_some_and(|&(produced, latest_event)| records >= produced && as_of >= latest_event)
     }
 
     /// The largest event time produced.
@@ -118,7 +118,7 @@ impl<'a> Feed<'a> {
         while !stop.load(Ordering::Relaxed) {
             let Some(delivery) = self.deliveries.next_if(|delivery| delivery.at < now) else {
                 let since = *live_since.get_or_insert_with(|| {
-                    self.progress.past.store(self.progress.produced(), Ordering::Relaxed);
+                    self.progress.past.get_or_init(|| (self.progress.produced(), self.progress.latest_event()));
                     Moment::now()
                 });
                 std::thread::sleep(Self::TICK);

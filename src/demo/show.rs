@@ -51,11 +51,11 @@ impl<'a> Show<'a> {
         self.screen.draw(&self.board.render(&margins, self.screen.styled()))
     }
 
-    /// Takes in what is published now, once the past is read: before, the numbers are those of weeks ago.
+    /// Takes in what is published now, once they cover the past: before, the numbers are those of weeks ago.
     fn catch_up(&mut self) {
         let published = self.instance.published();
         let Some(as_of) = published.as_of() else { return };
-        if Some(as_of) != self.shown_as_of && self.progress.is_past_read(self.instance.records()) {
+        if Some(as_of) != self.shown_as_of && self.progress.is_past_covered(as_of, self.instance.records()) {
             self.board.update(as_of, &Page::parse(&published.cohort_text.load()));
             self.shown_as_of = Some(as_of);
         }
