@@ -30,6 +30,8 @@ pub struct Feed<'a> {
 #[derive(Default)]
 pub struct Progress {
     produced: AtomicU64,
+    /// How many of them are of the past, before [`LIVE`]; 0 while that is not known.
+    past: AtomicU64,
     /// Milliseconds.
     latest_event: AtomicI64,
 }
@@ -61,6 +63,12 @@ impl Progress {
     /// How many records have been produced.
     pub fn produced(&self) -> u64 {
         self.produced.load(Ordering::Relaxed)
+    }
+
+    /// Whether those who have read so many records have read all of the past.
+    pub fn is_past_read(&self, records: u64) -> bool {
+        let past = self.past.load(Ordering::Relaxed);
+        past > 0 && records >= past
     }
 
     /// The largest event time produced.
@@ -109,7 +117,10 @@ impl<'a> Feed<'a> {
         let mut now = LIVE;
         while !stop.load(Ordering::Relaxed) {
             let Some(delivery) = self.deliveries.next_if(|delivery| delivery.at < now) else {
-                let since = *live_since.get_or_insert_with(Moment::now);
+                let since = *live_since.get_or_insert_with(|| {
+                    self.progress.past.store(self.progress.produced(), Ordering::Relaxed);
+                    Moment::now()
+                });
                 std::thread::sleep(Self::TICK);
                 now = LIVE + Span::from_millis((speed.as_millis() as f64 * since.elapsed().as_secs_f64()) as i64);
                 continue;
