@@ -34,11 +34,12 @@ pub fn expected(definitions: &Definitions, messages: &[LifecycleEvent], as_of: I
     for (i, window) in definitions.windows.iter().enumerate() {
         let start = window_start(definitions, window.length, as_of);
         if let Some(history_start) = world.history_start {
-            let is_complete = start >= history_start;
-            page.insert(Series::new("window_complete").with("window", &window.label), f64::from(u8::from(is_complete)));
-            if is_complete {
-                complete.insert(i, start);
-            }
+            let start = start.filter(|start| *start >= history_start);
+            page.insert(
+                Series::new("window_complete").with("window", &window.label),
+                f64::from(u8::from(start.is_some())),
+            );
+            complete.extend(start.map(|start| (i, start)));
         }
     }
     for grouping in &definitions.groupings {

@@ -104,8 +104,9 @@ impl Scale {
     }
 }
 
-/// Turns of a year, of an ISO year, of a quarter, and of summer time.
-const ORIGINS: [&str; 6] = ["2026-01-01", "2025-12-28", "2024-02-28", "2026-03-28", "2026-10-24", "2027-06-29"];
+/// Turns of a year, of an ISO year, of a quarter, and of summer time; the ends of all time.
+const ORIGINS: [&str; 8] =
+    ["1970-01-02", "9999-12-30", "2026-01-01", "2025-12-28", "2024-02-28", "2026-03-28", "2026-10-24", "2027-06-29"];
 
 fn scale() -> impl Strategy<Value = Scale> + Clone {
     let steps = vec![Span::HOUR, Span::DAY, Span::DAY, Span::from_millis(6 * 3_600_000), Span::from_millis(60_001)];
@@ -268,7 +269,7 @@ fn message(scale: Scale, (customers, subscriptions): (u8, u8)) -> impl Strategy<
         pbjson_types::Timestamp { seconds: whole.seconds + seconds, ..whole }
     });
     let sequence = prop_oneof![6 => Just(0_u64), 3 => 1..=2_u64, 1 => Just(u64::MAX)];
-    let plan = select(&["basic", "basic", "pro", "other", "a \"quoted\\\n plan"][..]);
+    let plan = select(&["basic", "basic", "pro", "other", "", "a \"quoted\\\n plan"][..]);
     let region = select(&["eu", "us"][..]);
     let attributes = (option::weighted(0.5, plan), option::weighted(0.25, region)).prop_map(|(plan, region)| {
         let pairs = [("plan", plan), ("region", region), ("unused", Some("x"))];

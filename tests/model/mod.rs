@@ -42,6 +42,7 @@ struct Tally {
     logs: u64,
     events: u64,
     pages: u64,
+    went_through: BTreeMap<&'static str, u64>,
     told: BTreeMap<String, u64>,
 }
 
@@ -55,29 +56,47 @@ fn every_gauge_equals_the_naive_model() {
         tally.logs += 1;
         tally.events += case.log.len() as u64;
         tally.pages += played.compared;
+        for (what, n) in played.went_through {
+            *tally.went_through.entry(what).or_default() += n;
+        }
         for (family, n) in played.told {
             *tally.told.entry(family).or_default() += n;
         }
         Ok(())
     });
     let seconds = stopwatch.elapsed().as_secs_f64();
-    let Tally { logs, events, pages, told } = tally.into_inner();
+    let Tally { logs, events, pages, went_through, told } = tally.into_inner();
     println!(
         "{logs} logs of {events} events, {pages} pages compared in {seconds:.1} s: {:.0} logs/s",
         logs as f64 / seconds
     );
+    println!("went through {went_through:?}");
     println!("not zero in so many pages: {told:?}");
     if let Err(failure) = result {
         panic!("{failure}");
     }
     // A generator that no longer provokes something would prove nothing of it.
     if logs >= 1000 {
+        for what in PROVOKED {
+            let n = went_through.get(what).copied().unwrap_or(0);
+            assert!(n * 100 >= logs, "{what}: {n} in {logs} logs only");
+        }
         for family in FAMILIES {
             let n = told.get(*family).copied().unwrap_or(0);
             assert!(n * 100 >= pages, "{family} was told by {n} of {pages} pages only");
         }
     }
 }
+
+const PROVOKED: &[&str] = &[
+    "repeats",
+    "late events",
+    "restores",
+    "restores under other definitions",
+    "foldings",
+    "events after folding",
+    "events beyond the horizon",
+];
 
 /// Every family that the logs must bring to life.
 const FAMILIES: &[&str] = &[

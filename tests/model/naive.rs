@@ -293,8 +293,7 @@ impl<'a> Customer<'a> {
             DimensionRef::Declared(i) => &self.definitions.dimensions[i],
             DimensionRef::Signup(period) => {
                 let first = self.first_active().expect("only customers who were active are counted");
-                let first = jiff::Timestamp::from_millisecond(first.as_millis()).expect("an event's time");
-                return period.value(first.to_zoned(self.definitions.zone.clone()).date());
+                return period.value(first.to_civil(&self.definitions.zone).date());
             }
         };
         let values = self.values(&declared.attribute);
@@ -335,8 +334,9 @@ impl<'a> World<'a> {
     }
 }
 
-/// The start of the window of a length as of t.
-pub fn window_start(definitions: &Definitions, length: Span, t: Instant) -> Instant {
+/// The start of the window of a length as of t; there is no boundary before 1970.
+pub fn window_start(definitions: &Definitions, length: Span, t: Instant) -> Option<Instant> {
     let step = definitions.grid.step().as_millis();
-    Instant::from_millis((t - length).as_millis().div_euclid(step) * step)
+    let latest = (t - length).as_millis();
+    (latest >= 0).then(|| Instant::from_millis(latest / step * step))
 }

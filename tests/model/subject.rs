@@ -32,6 +32,8 @@ pub struct Subject {
     pub beyond_horizon: bool,
     /// How many pages were compared.
     pub compared: u64,
+    /// How often something happened that should not matter.
+    pub went_through: BTreeMap<&'static str, u64>,
     /// In how many of them a family was anything but zero.
     pub told: BTreeMap<String, u64>,
 }
@@ -48,6 +50,7 @@ impl Subject {
             payloads: HashSet::new(),
             beyond_horizon: false,
             compared: 0,
+            went_through: BTreeMap::new(),
             told: BTreeMap::new(),
         }
     }
@@ -68,6 +71,10 @@ impl Subject {
         self.horizons.iter().any(Option::is_some)
     }
 
+    fn note(&mut self, what: &'static str, happened: bool) {
+        *self.went_through.entry(what).or_default() += u64::from(happened);
+    }
+
     fn shard_of(&self, message: &LifecycleEvent) -> usize {
         let mut hasher = DefaultHasher::new();
         message.customer_id.hash(&mut hasher);
@@ -85,6 +92,10 @@ impl Subject {
         let payload = message.encode_to_vec();
         let repeated = !self.payloads.insert(payload.clone());
         let (is_old, has_folded) = (self.is_old(message), self.has_folded());
+        let is_late = judge(message, None).is_ok_and(|event| self.as_of.is_some_and(|t| event.time <= t));
+        self.note("repeats", repeated);
+        self.note("late events", is_late);
+        self.note("events after folding", has_folded && is_late);
         let shard = self.shard_of(message);
         let shard = &mut self.shards[shard];
         let before = shard.counts().clone();
@@ -111,6 +122,7 @@ impl Subject {
                 return Err(format!("counted as beyond the horizon: {message:?}"));
             }
             self.beyond_horizon = true;
+            self.note("events beyond the horizon", true);
         }
         Ok(())
     }
@@ -123,6 +135,7 @@ impl Subject {
     /// Lets a shard fold what no window as of the latest as-of needs.
     pub fn fold(&mut self, shard: usize) {
         let Some(t) = self.as_of else { return };
+        self.note("foldings", true);
         self.shards[shard].fold_before_windows_of(t);
         // "Older than the longest window and one step."
         let kept = self.definitions.longest_window() + self.definitions.grid.step();
@@ -134,6 +147,8 @@ impl Subject {
         if let Some(definitions) = definitions {
             self.definitions = Arc::new(definitions.clone());
         }
+        self.note("restores", definitions.is_none());
+        self.note("restores under other definitions", definitions.is_some());
         let bytes = self.snapshot(shard)?;
         let (header, restored) = snapshot::read(&mut bytes.as_slice(), self.definitions.clone())
             .map_err(|error| format!("the snapshot of shard {shard} {error}"))?;

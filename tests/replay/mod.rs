@@ -1,5 +1,7 @@
 //! `replay` as a function: the same events give the same bytes, and whatever is refused is named and counted.
 
+mod command;
+
 use std::fs;
 use std::path::PathBuf;
 
