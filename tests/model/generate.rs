@@ -121,7 +121,7 @@ pub fn case() -> impl Strategy<Value = Case> {
     // Not shrunk with the rest, which would begin anew with every attempt.
     (scale(), size, steps, population).prop_ind_flat_map(|(scale, size, steps, population)| {
         (
-            rules(scale),
+            (rules(scale), vec(any::<(bool, bool)>(), 3)),
             counting(scale),
             counting(scale),
             vec(option::weighted(0.95, entry(scale, population)), size),
@@ -130,19 +130,21 @@ pub fn case() -> impl Strategy<Value = Case> {
             1..=3_usize,
             (any::<[u8; 16]>(), any::<bool>()),
         )
-            .prop_map(|(rules, counting, other, log, steps, mut as_ofs, shards, (key, beyond_horizon))| {
-                as_ofs.sort();
-                Case {
-                    definitions: rules.definitions(counting),
-                    reconfigured: rules.definitions(other),
-                    log: log.into_iter().flatten().collect(),
-                    steps,
-                    as_ofs,
-                    shards,
-                    key,
-                    beyond_horizon,
-                }
-            })
+            .prop_map(
+                |((rules, uses), counting, other, log, steps, mut as_ofs, shards, (key, beyond_horizon))| {
+                    as_ofs.sort();
+                    Case {
+                        definitions: rules.definitions(counting),
+                        reconfigured: rules.used_otherwise(&uses).definitions(other),
+                        log: log.into_iter().flatten().collect(),
+                        steps,
+                        as_ofs,
+                        shards,
+                        key,
+                        beyond_horizon,
+                    }
+                },
+            )
     })
 }
 
@@ -203,6 +205,20 @@ fn counting(scale: Scale) -> impl Strategy<Value = Counting> {
 }
 
 impl Rules {
+    /// Of the same attributes, some not asked for and some for the other value, in another order.
+    fn used_otherwise(&self, uses: &[(bool, bool)]) -> Self {
+        let mut dimensions = Vec::new();
+        for (dimension, (asked, same)) in self.dimensions.iter().zip(uses).rev() {
+            let value = match (same, dimension.value) {
+                (true, value) => value,
+                (false, DimensionValue::First) => DimensionValue::Window,
+                (false, DimensionValue::Window) => DimensionValue::First,
+            };
+            dimensions.extend(asked.then(|| Dimension { value, ..dimension.clone() }));
+        }
+        Self { dimensions, ..self.clone() }
+    }
+
     fn definitions(&self, counting: Counting) -> Definitions {
         let declared = (0..self.dimensions.len()).map(DimensionRef::Declared);
         // Declared ones are the more interesting half.
