@@ -36,9 +36,9 @@ contract:
 unit:
 	$(CARGO) test $(LOCKED) --lib --bins
 
-# Everything from outside: the model, the scenarios, and end to end with the embedded broker.
+# Everything from outside: the model, the scenarios, end to end with the embedded broker, and the memory budget.
 integration:
-	$(CARGO) test $(LOCKED) --test it
+	$(CARGO) test $(LOCKED) --test it --test memory
 
 # Writes the generated documents and golden files anew; look at the difference before you commit it.
 docs:

@@ -22,6 +22,16 @@ pub struct Cli {
     pub command: Command,
 }
 
+impl Cli {
+    /// How the log is written: the demo redraws its table in place, and unless asked for, nothing but errors
+    /// shall come between.
+    pub fn log(&self) -> Log {
+        let log = self.global.log;
+        let quiet = log.quiet || matches!(self.command, Command::Demo(_)) && log.verbose == 0;
+        Log { quiet, ..log }
+    }
+}
+
 const EXAMPLES: &str = "\
 Examples:
   churnwatch replay --as-of 2026-02-01T00:00:00Z events.jsonl
@@ -165,13 +175,6 @@ impl From<ReplayArgs> for replay::Options {
     }
 }
 
-impl From<ImportArgs> for import::Options {
-    fn from(args: ImportArgs) -> Self {
-        let InputArgs { format, strict, files } = args.input;
-        Self { files, format: format.map(Format::from), strict }
-    }
-}
-
 /// Event files, for `replay` and `import`.
 #[derive(Debug, Args)]
 pub struct InputArgs {
@@ -218,6 +221,12 @@ pub struct ImportArgs {
 }
 
 impl ImportArgs {
+    /// What `import` takes.
+    pub fn options(self) -> import::Options {
+        let InputArgs { format, strict, files } = self.input;
+        import::Options { files, format: format.map(Format::from), strict }
+    }
+
     /// For `after_help`.
     pub const EXAMPLES: &str = "\
 Examples:
@@ -385,6 +394,13 @@ mod tests {
         };
         let settings = settings::parse("", "", "".as_ref(), [], &args.overrides()).unwrap();
         assert_eq!((settings.kafka.topics, settings.kafka.brokers), (vec!["t".into()], vec!["localhost:9092".into()]));
+    }
+
+    #[test]
+    fn the_demo_is_quiet_unless_asked() {
+        let quiet = |arguments: &[&str]| Cli::parse_from([&["x"], arguments].concat()).log().quiet;
+        assert!(quiet(&["demo"]) && quiet(&["validate", "-q"]));
+        assert!(!quiet(&["demo", "-v"]) && !quiet(&["validate"]));
     }
 
     #[test]

@@ -14,7 +14,7 @@ use clap::Parser;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    match telemetry::start_log(cli.global.log, std::env::var("RUST_LOG").ok().as_deref()).and_then(|()| execute(cli)) {
+    match telemetry::start_log(cli.log(), std::env::var("RUST_LOG").ok().as_deref()).and_then(|()| execute(cli)) {
         Ok(code) => code,
         Err(error) => report(&error),
     }
@@ -23,7 +23,7 @@ fn main() -> ExitCode {
 fn execute(Cli { global, command }: Cli) -> Result<ExitCode> {
     match command {
         Command::Run(args) => return run::run(&global.settings(&args.overrides())?, args.rebuild),
-        Command::Import(args) => return import::run(&global.settings(&args.overrides())?, &args.into()),
+        Command::Import(args) => return import::run(&global.settings(&args.overrides())?, &args.options()),
         Command::Snapshot(SnapshotCommand::Inspect { files }) => {
             let settings = global.settings(&[])?;
             return inspect::run(settings.definitions(), &files, &mut io::stdout().lock());

@@ -9,6 +9,7 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use crate::readings::Readings;
 use crate::time::Instant;
 
+mod catching_up;
 pub(crate) mod rounds;
 
 /// Asks for a publication before the interval is over.

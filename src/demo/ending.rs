@@ -1,10 +1,11 @@
 //! What the demo needs to end well: somebody to listen for Ctrl-C, and nothing left behind.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::Context;
 use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
-use std::time::Duration;
+use tokio::signal::unix::{SignalKind, signal};
 
 /// A directory that is gone when dropped.
 pub struct TemporaryDirectory(PathBuf);
@@ -67,17 +68,11 @@ impl EndSignal {
 }
 
 async fn next_signal() -> std::io::Result<()> {
-    #[cfg(unix)]
-    {
-        use tokio::signal::unix::{SignalKind, signal};
-        let mut terminate = signal(SignalKind::terminate())?;
-        tokio::select! {
-            interrupted = tokio::signal::ctrl_c() => interrupted,
-            _ = terminate.recv() => Ok(()),
-        }
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    tokio::select! {
+        _ = terminate.recv() => Ok(()),
+        _ = interrupt.recv() => Ok(()),
     }
-    #[cfg(not(unix))]
-    tokio::signal::ctrl_c().await
 }
 
 #[cfg(test)]

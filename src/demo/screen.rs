@@ -79,7 +79,7 @@ fn redrawn(frame: &str, lines_drawn: usize, height: usize, width: usize) -> (Str
     }
     let mut lines = 0;
     for line in frame.lines().take(height.saturating_sub(1)) {
-        let _ = write!(text, "{}\x1b[K\r\n", console::truncate_str(line, width, ""));
+        let _ = writeln!(text, "{}\x1b[K", console::truncate_str(line, width, ""));
         lines += 1;
     }
     text.push_str("\x1b[J");
@@ -93,9 +93,9 @@ mod tests {
     #[test]
     fn a_frame_replaces_the_last_one() {
         let (text, lines) = redrawn("a\nb\n", 0, 24, 80);
-        assert_eq!((text.as_str(), lines), ("a\x1b[K\r\nb\x1b[K\r\n\x1b[J", 2));
+        assert_eq!((text.as_str(), lines), ("a\x1b[K\nb\x1b[K\n\x1b[J", 2));
         let (text, lines) = redrawn("c\n", 2, 24, 80);
-        assert_eq!((text.as_str(), lines), ("\x1b[2Ac\x1b[K\r\n\x1b[J", 1));
+        assert_eq!((text.as_str(), lines), ("\x1b[2Ac\x1b[K\n\x1b[J", 1));
     }
 
     #[test]

@@ -4,13 +4,15 @@ use std::collections::VecDeque;
 use std::io::{self, Write};
 use std::time::{Duration, Instant as Moment};
 
+use anyhow::ensure;
+
 use super::page::Page;
 use super::population::LIVE;
 use super::screen::Screen;
 use super::table::{Board, Margins, date, thousands};
 use crate::run::{Instance, Summary};
 use crate::shard::Counts;
-use crate::time::Instant;
+use crate::time::{Instant, Span};
 
 /// Keeps the table up to date with what an instance publishes.
 pub struct Show<'a> {
@@ -48,10 +50,10 @@ impl<'a> Show<'a> {
         self.screen.draw(&self.board.render(&margins, self.screen.styled()))
     }
 
-    /// Takes in what is published now, once life has begun: before, windows fill with the past.
+    /// Takes in what is published now, once life is about to begin: before, windows fill with the past.
     fn catch_up(&mut self) {
         let published = self.instance.published();
-        let as_of = published.as_of().filter(|&as_of| as_of >= LIVE);
+        let as_of = published.as_of().filter(|&as_of| as_of >= LIVE - Span::DAY);
         if let Some(as_of) = as_of.filter(|_| as_of != self.shown_as_of) {
             self.board.update(as_of, &Page::parse(&published.cohort_text.load()));
             self.shown_as_of = Some(as_of);
@@ -75,13 +77,14 @@ impl Shown {
         let number = |n: u64| thousands(n as f64);
         writeln!(
             out,
-            "events      {} produced, {} consumed: {} applied, {} unchanged, {} ignored, {} rejected",
+            "events      {} produced, {} consumed: {} applied, {} ignored, {} rejected,\n            \
+             {} unchanged (repeated, or usage that decides nothing here)",
             number(produced),
             number(summary.records),
             number(counts.applied.iter().sum()),
-            number(counts.unchanged),
             number(counts.ignored.iter().sum()),
             number(counts.rejected.iter().sum()),
+            number(counts.unchanged),
         )?;
         for line in self.board.summary() {
             writeln!(out, "{line}")?;
@@ -91,8 +94,17 @@ impl Shown {
     }
 }
 
-/// How many records were counted.
-pub fn records(counts: &Counts) -> u64 {
+/// Fails unless every record produced was read, and counted once.
+pub fn check_nothing_lost(produced: u64, summary: &Summary) -> anyhow::Result<()> {
+    let (read, counted) = (summary.records, counted(&summary.counts));
+    ensure!(
+        read == produced && counted == produced,
+        "{produced} records were produced, but {read} read and {counted} counted; please report this"
+    );
+    Ok(())
+}
+
+fn counted(counts: &Counts) -> u64 {
     let sum = |of: &[u64]| of.iter().sum::<u64>();
     sum(&counts.applied) + counts.unchanged + sum(&counts.ignored) + sum(&counts.rejected)
 }
@@ -139,11 +151,17 @@ mod tests {
     }
 
     #[test]
-    fn every_outcome_is_a_record() {
+    fn a_lost_record_is_told_from_one_that_was_rejected() {
         let mut counts = Counts { unchanged: 1, beyond_horizon: 100, ..Counts::default() };
         counts.applied[0] = 10;
         counts.ignored[1] = 20;
         counts.rejected[2] = 30;
-        assert_eq!(records(&counts), 61);
+        let summary = Summary { records: 61, counts };
+        assert!(check_nothing_lost(61, &summary).is_ok());
+        let error = check_nothing_lost(62, &summary).unwrap_err().to_string();
+        assert!(error.contains("62 records were produced, but 61 read and 61 counted"), "{error}");
+        assert!(check_nothing_lost(61, &Summary { records: 60, ..summary.clone() }).is_err());
+        let uncounted = Counts { unchanged: 0, ..summary.counts };
+        assert!(check_nothing_lost(61, &Summary { counts: uncounted, ..summary }).is_err());
     }
 }

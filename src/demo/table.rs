@@ -130,7 +130,7 @@ impl Board {
     pub fn render(&self, margins: &Margins<'_>, styled: bool) -> String {
         let as_of = self.as_of.map_or_else(|| "–".to_owned(), |t| date(t, "%a %Y-%m-%d %H:%M"));
         let rate = thousands(margins.events_per_second);
-        let mut text = emphasised(&format!("churnwatch demo   {as_of}   {rate} events/s"), BOLD, styled);
+        let mut text = emphasised(&format!("churnwatch demo   {as_of} (simulated)   {rate} events/s"), BOLD, styled);
         text += &format!("\n{}\n\n{}\n\n", margins.url, self.table(styled));
         for spike in self.spikes() {
             let line = spike.describe();
@@ -331,7 +331,7 @@ mod tests {
     fn the_table_shows_every_cohort_and_marks_the_spike() {
         let text = spiking_board().render(&MARGINS, false);
         let expected = "
-churnwatch demo   Thu 2026-01-22 00:00   1,712 events/s
+churnwatch demo   Thu 2026-01-22 00:00 (simulated)   1,712 events/s
 http://localhost:8642/metrics
 
  cohort            customers   churn   retention   churn   retention

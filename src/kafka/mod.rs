@@ -15,6 +15,7 @@ use crate::publish::Published;
 pub(crate) mod as_of;
 pub(crate) mod client;
 pub(crate) mod group;
+pub(crate) mod held;
 pub(crate) mod lifecycle;
 pub mod produce;
 pub(crate) mod queue;

@@ -8,8 +8,9 @@ use std::time::{Duration, Instant as Moment};
 use anyhow::{Context as _, anyhow};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use rdkafka::error::RDKafkaErrorCode;
-use tracing::{error, warn};
+use tracing::error;
 
+use super::held::Held;
 use super::lifecycle::{Duty, Event, Phase, step};
 use super::queue::Queue;
 use super::writer::{Durable, Job, Saved, Tell};
@@ -21,8 +22,6 @@ use crate::snapshot;
 use crate::store::Store;
 use crate::time::{Instant, Span};
 
-/// Records taken from one partition before the next one, and messages, get their turn.
-const BATCH: usize = 1024;
 /// A wake-up that got lost would cost this much.
 const IDLE: Duration = Duration::from_millis(500);
 
@@ -125,24 +124,6 @@ pub(crate) struct Setup {
     pub now: fn() -> Instant,
     pub shared: Arc<Shared>,
     pub writer: Sender<Job>,
-}
-
-struct Held {
-    phase: Phase,
-    shard: Shard,
-    queue: Option<Queue>,
-    /// What of the shard's counts has been reported.
-    counted: Counts,
-    /// Whether there was no snapshot.
-    from_beginning: bool,
-    /// Whether no record has come since the assignment.
-    untouched: bool,
-    handed_over: Option<i64>,
-    last_record: Option<Instant>,
-    oldest_new: Option<Instant>,
-    saved: Option<Saved>,
-    saving: bool,
-    save_due: Moment,
 }
 
 /// One worker's state; it lives in its thread.
@@ -263,20 +244,7 @@ impl Worker {
                 Shard::new(definitions.clone(), HashKey(key))
             }
         };
-        let held = Held {
-            phase: Phase::Restored,
-            counted: shard.counts().clone(),
-            shard,
-            queue: None,
-            from_beginning: start.is_none(),
-            untouched: true,
-            handed_over: None,
-            last_record: None,
-            oldest_new: None,
-            saved: None,
-            saving: false,
-            save_due: Moment::now() + self.setup.snapshot_interval,
-        };
+        let held = Held::new(shard, start.is_none(), Moment::now() + self.setup.snapshot_interval);
         self.held.insert(partition.clone(), held);
         Ok(start)
     }
@@ -330,12 +298,7 @@ impl Worker {
                 continue;
             }
             let taken = held.read(&self.setup);
-            let counts = held.shard.counts();
-            if *counts != held.counted {
-                self.setup.shared.metrics.count_records(&held.counted, counts);
-                add_counts(&mut self.total, &held.counted, counts);
-                held.counted.clone_from(counts);
-            }
+            held.report(&self.setup, &mut self.total);
             match taken {
                 Ok(0) => {
                     if let Some(offset) = held.handed_over.take() {
@@ -426,77 +389,4 @@ impl Worker {
         let due = self.pending.iter().map(|reach| reach.deadline).min();
         due.map_or(IDLE, |due| due.saturating_duration_since(Moment::now()).min(IDLE))
     }
-}
-
-impl Held {
-    /// Takes a batch from the queue into the shard.
-    fn read(&mut self, setup: &Setup) -> Result<usize, rdkafka::error::KafkaError> {
-        let Some(queue) = &mut self.queue else { return Ok(0) };
-        let shard = &mut self.shard;
-        let (mut read, mut unkeyed) = (0, 0);
-        let mut last_record = None;
-        let mut first_record = None;
-        let mut next_offset = shard.next_offset();
-        let taken = queue.take(BATCH, |record| {
-            // Handed over again: it is counted already.
-            if record.offset < next_offset {
-                return;
-            }
-            shard.consume(record.payload, record.time.map(|time| time + setup.max_future));
-            next_offset = record.offset + 1;
-            read += 1;
-            unkeyed += u64::from(!record.keyed);
-            first_record = first_record.or(record.time);
-            last_record = record.time.or(last_record);
-        });
-        if read > 0 {
-            shard.set_next_offset(next_offset);
-            self.untouched = false;
-            self.last_record = last_record.or(self.last_record);
-            self.oldest_new = self.oldest_new.or(first_record);
-            setup.shared.records.fetch_add(read, Ordering::Relaxed);
-        }
-        if unkeyed > 0 {
-            setup.shared.metrics.unkeyed_records.increment(unkeyed);
-            if !setup.shared.said_unkeyed.swap(true, Ordering::Relaxed) {
-                warn!(
-                    "records without a key: all events of a customer must be in one partition, or the customer is \
-                     counted once in each. Key the topic by customer_id (unkeyed_records_total counts them)"
-                );
-            }
-        }
-        taken
-    }
-
-    /// Hands a snapshot to the writer; whether there is one.
-    fn save(&self, partition: &TopicPartition, writer: &Sender<Job>, tell: Tell) -> bool {
-        let begun = Moment::now();
-        let mut bytes = Vec::new();
-        // Writing into memory fails only where there is a bug, and what was written is then not sent.
-        if let Err(error) = snapshot::write(&self.shard, &partition.topic, partition.partition, &mut bytes) {
-            error!("cannot serialise the shard of {partition}: {error}: please report this bug");
-            return false;
-        }
-        let next_offset = self.shard.next_offset();
-        writer.send(Job { partition: partition.clone(), next_offset, bytes, begun, tell }).is_ok()
-    }
-}
-
-/// Adds what was counted between `before` and `now`.
-fn add_counts(total: &mut Counts, before: &Counts, now: &Counts) {
-    fn add(total: &mut [u64], before: &[u64], now: &[u64]) {
-        for ((total, before), now) in total.iter_mut().zip(before).zip(now) {
-            *total += now - before;
-        }
-    }
-    add(&mut total.applied, &before.applied, &now.applied);
-    add(&mut total.ignored, &before.ignored, &now.ignored);
-    add(&mut total.rejected, &before.rejected, &now.rejected);
-    total.unchanged += now.unchanged - before.unchanged;
-    total.beyond_horizon += now.beyond_horizon - before.beyond_horizon;
-}
-
-/// Adds the counts of another worker.
-pub(crate) fn sum_counts(total: &mut Counts, more: &Counts) {
-    add_counts(total, &Counts::default(), more);
 }

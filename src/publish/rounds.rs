@@ -13,6 +13,7 @@ use rdkafka::error::KafkaResult;
 use rdkafka::{Offset, TopicPartitionList};
 use tracing::debug;
 
+use super::catching_up::CatchingUp;
 use super::{Nudge, Publication, Readiness};
 use crate::cohort::Definitions;
 use crate::gauges;
@@ -48,52 +49,6 @@ pub(crate) struct Rounds {
     pub tracked: (u64, u64),
 }
 
-/// Which of the assigned partitions have been read to the end offset seen at assignment.
-#[derive(Default)]
-pub(crate) struct CatchingUp {
-    /// With the epoch of the assignment that each belongs to.
-    goals: BTreeMap<TopicPartition, (u64, Goal)>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Goal {
-    End(i64),
-    Reached,
-}
-
-impl CatchingUp {
-    /// Forgets what is not assigned any more, or was assigned anew.
-    fn keep(&mut self, assigned: &BTreeMap<TopicPartition, u64>) {
-        self.goals.retain(|partition, (epoch, _)| assigned.get(partition) == Some(epoch));
-    }
-
-    /// How many records are still to be read before all may be published; `None` where not every end is known.
-    fn records_to_go(&mut self, assigned: &BTreeMap<TopicPartition, u64>, progress: &[Progress]) -> Option<u64> {
-        for progress in progress {
-            if let Some((_, goal)) = self.goals.get_mut(&progress.partition)
-                && matches!(*goal, Goal::End(end) if progress.next_offset >= end)
-            {
-                *goal = Goal::Reached;
-            }
-        }
-        assigned
-            .keys()
-            .map(|partition| {
-                let next = || progress.iter().find(|p| p.partition == *partition).map_or(0, |p| p.next_offset);
-                match self.goals.get(partition)?.1 {
-                    Goal::Reached => Some(0),
-                    Goal::End(end) => Some(end.saturating_sub(next()).max(1) as u64),
-                }
-            })
-            .sum()
-    }
-
-    fn ends(&self) -> BTreeMap<TopicPartition, i64> {
-        let end = |goal: &Goal| if let Goal::End(end) = goal { Some(*end) } else { None };
-        self.goals.iter().filter_map(|(partition, (_, goal))| Some((partition.clone(), end(goal)?))).collect()
-    }
-}
-
 impl Rounds {
     /// Publishes until the instance is to end.
     pub fn run(mut self, nudges: &Receiver<Nudge>) {
@@ -122,16 +77,22 @@ impl Rounds {
             (assignment.epoch, assignment.partitions.clone())
         };
         let Some(assigned) = assigned else {
-            let readiness = self.before_assignment();
-            published.readiness.store(Arc::new(readiness));
+            let (up, readiness) = self.look_around();
+            self.tell(up, &[], &BTreeMap::new(), None);
+            published.readiness.store(Arc::new(match readiness {
+                Readiness::Ready => {
+                    Readiness::NotReady("waiting for the consumer group to assign partitions".to_owned())
+                }
+                not_ready => not_ready,
+            }));
             return SOON.min(self.interval);
         };
         self.catching_up.keep(&assigned);
         if assigned.is_empty() {
             // A standby: the other instances have all partitions.
-            let up = self.before_assignment();
-            self.tell(up == Readiness::Ready, &[], &BTreeMap::new(), None);
-            published.readiness.store(Arc::new(up));
+            let (up, readiness) = self.look_around();
+            self.tell(up, &[], &BTreeMap::new(), None);
+            published.readiness.store(Arc::new(readiness));
             return self.interval;
         }
 
@@ -148,10 +109,10 @@ impl Rounds {
             Clock::Event => (BTreeMap::new(), Duration::ZERO),
         };
         let Some(progress) = self.reach(to_reach, patience) else { return SOON };
-        match self.catching_up.records_to_go(&assigned, &progress) {
+        match self.catching_up.remaining(&assigned, &progress) {
             Some(0) => {}
-            to_go => {
-                let reason = match to_go {
+            remaining => {
+                let reason = match remaining {
                     _ if !up => "Kafka does not answer".to_owned(),
                     None => "waiting for the end offsets".to_owned(),
                     Some(records) => format!("catching up: {records} offsets to go"),
@@ -213,29 +174,26 @@ impl Rounds {
         }
     }
 
-    /// Looks whether Kafka answers and has the topics.
-    fn before_assignment(&self) -> Readiness {
-        let Some(consumer) = self.consumer.upgrade() else { return Readiness::NotReady("ending".to_owned()) };
+    /// Whether Kafka answers, and whether it has the topics.
+    fn look_around(&self) -> (bool, Readiness) {
+        let Some(consumer) = self.consumer.upgrade() else {
+            return (false, Readiness::NotReady("ending".to_owned()));
+        };
         for topic in &self.topics {
             match consumer.fetch_metadata(Some(topic), QUERY_TIMEOUT) {
                 Err(error) => {
                     self.complaints.hear(error.rdkafka_error_code(), &error.to_string());
-                    self.tell(false, &[], &BTreeMap::new(), None);
-                    return Readiness::NotReady("Kafka does not answer".to_owned());
+                    return (false, Readiness::NotReady("Kafka does not answer".to_owned()));
                 }
                 Ok(metadata) => {
                     self.complaints.mended();
-                    self.tell(true, &[], &BTreeMap::new(), None);
                     if metadata.topics().iter().all(|found| found.partitions().is_empty()) {
-                        return Readiness::NotReady(format!("the topic {topic:?} is not there"));
+                        return (true, Readiness::NotReady(format!("the topic {topic:?} is not there")));
                     }
                 }
             }
         }
-        match self.shared.assignment().partitions {
-            Some(_) => Readiness::Ready,
-            None => Readiness::NotReady("waiting for the consumer group to assign partitions".to_owned()),
-        }
+        (true, Readiness::Ready)
     }
 
     /// The end offsets right now; empty where Kafka does not answer.
@@ -270,13 +228,13 @@ impl Rounds {
     /// Sees to it that every assigned partition has an end offset to be read to.
     fn set_goals(&mut self, assigned: &BTreeMap<TopicPartition, u64>) {
         for (partition, &epoch) in assigned {
-            if self.catching_up.goals.contains_key(partition) || !self.goes_on() {
+            if !self.catching_up.lacks(partition) || !self.goes_on() {
                 continue;
             }
             let Some(consumer) = self.consumer.upgrade() else { return };
             match consumer.fetch_watermarks(&partition.topic, partition.partition, QUERY_TIMEOUT) {
                 Ok((low, high)) => {
-                    self.catching_up.goals.insert(partition.clone(), (epoch, Goal::End(high)));
+                    self.catching_up.set(partition.clone(), epoch, high);
                     for worker in &self.workers {
                         let _ = worker.send(Message::Bounds { partition: partition.clone(), low, high });
                     }
@@ -369,37 +327,4 @@ fn partition_state(progress: &Progress, ends: &BTreeMap<TopicPartition, i64>, no
 
 fn non_negative(span: Span) -> Duration {
     Duration::from_millis(span.as_millis().max(0) as u64)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn progress(partition: &TopicPartition, next_offset: i64) -> Progress {
-        Progress { partition: partition.clone(), next_offset, last_record: None, latest_event: None, saved: None }
-    }
-
-    #[test]
-    fn nothing_may_be_published_before_every_partition_has_caught_up_once() {
-        let [a, b] = [0, 1].map(|partition| TopicPartition { topic: "t".into(), partition });
-        let assigned = BTreeMap::from([(a.clone(), 1), (b.clone(), 1)]);
-        let mut catching_up = CatchingUp::default();
-        assert_eq!(catching_up.records_to_go(&assigned, &[]), None);
-        catching_up.goals.insert(a.clone(), (1, Goal::End(10)));
-        assert_eq!(catching_up.records_to_go(&assigned, &[progress(&a, 10)]), None, "the end of b is unknown");
-        catching_up.goals.insert(b.clone(), (1, Goal::End(5)));
-        assert_eq!(catching_up.records_to_go(&assigned, &[progress(&a, 10), progress(&b, 2)]), Some(3));
-        assert_eq!(catching_up.ends(), BTreeMap::from([(b.clone(), 5)]));
-        assert_eq!(catching_up.records_to_go(&assigned, &[progress(&b, 6)]), Some(0));
-        // b goes and comes back: it has to catch up again, a need not.
-        let assigned = BTreeMap::from([(a, 1), (b.clone(), 3)]);
-        catching_up.keep(&assigned);
-        assert_eq!(catching_up.records_to_go(&assigned, &[]), None);
-        catching_up.goals.insert(b.clone(), (3, Goal::End(0)));
-        assert_eq!(
-            catching_up.records_to_go(&assigned, &[progress(&b, 0)]),
-            Some(0),
-            "an empty partition has no end to reach"
-        );
-    }
 }

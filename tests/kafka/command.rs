@@ -1,1 +1,230 @@
+//! The binary itself: `import`, `run` and `snapshot inspect`, ended by signals, gently and not.
 
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc;
+use std::time::Duration;
+
+use churnwatch::proto::LifecycleEvent;
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+use super::fixture::{Fixture, PATIENCE, TOPIC, configuration, difference, events, poll, replayed, settings};
+use super::reading::GROUPINGS;
+use crate::support::cdnow;
+
+/// `churnwatch run` as a process of its own, killed when dropped.
+struct Run {
+    child: Child,
+    url: String,
+}
+
+impl Run {
+    fn start(config: &PathBuf) -> Self {
+        let mut child = churnwatch()
+            .args(["run", "--config"])
+            .arg(config)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let (urls, url) = mpsc::channel();
+        let stderr = BufReader::new(child.stderr.take().unwrap());
+        // Reads to the end, or the child would block on a full pipe.
+        std::thread::spawn(move || {
+            for line in stderr.lines().map_while(Result::ok) {
+                if let Some((_, url)) = line.split_once("serving ") {
+                    let _ = urls.send(url.to_owned());
+                }
+                println!("{line}");
+            }
+        });
+        let url = url.recv_timeout(PATIENCE).unwrap();
+        Self { child, url }
+    }
+
+    /// The whole page of metrics; `None` while the server does not answer.
+    fn metrics(&self) -> Option<String> {
+        ureq::get(&self.url).call().ok()?.body_mut().read_to_string().ok()
+    }
+
+    fn await_page(&self, expected: &str) {
+        let mut last = String::new();
+        let matched = poll(|| {
+            last = self.metrics().unwrap_or_default();
+            last.contains(expected)
+        });
+        assert!(matched, "{}", difference(&last, expected));
+    }
+
+    fn terminate(mut self) -> ExitStatus {
+        let kill = Command::new("sh").arg("-c").arg(format!("kill -TERM {}", self.child.id())).status().unwrap();
+        assert!(kill.success());
+        self.child.wait().unwrap()
+    }
+
+    fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+}
+
+impl Drop for Run {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn churnwatch() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_churnwatch"));
+    command.env_remove("RUST_LOG").env_remove("CHURNWATCH_CONFIG");
+    command
+}
+
+fn write_config(fixture: &Fixture, more: &str) -> PathBuf {
+    let path = fixture.directory.path().join("churnwatch.toml");
+    let brokers = fixture.broker.bootstrap_servers().unwrap();
+    fs::write(&path, configuration(&brokers, fixture.directory.path(), more)).unwrap();
+    path
+}
+
+#[test]
+fn imported_events_are_served_and_sigterm_saves_them() {
+    let fixture = Fixture::new(GROUPINGS);
+    let config = write_config(&fixture, GROUPINGS);
+    let events = events(40, 3_000);
+    let file = fixture.directory.path().join("events.jsonl");
+    let lines: Vec<String> = events.iter().map(|event| serde_json::to_string(event).unwrap()).collect();
+    fs::write(&file, lines.join("\n") + "\n{\"customerId\":\"x\",\"activity\":{}}\nnonsense\n").unwrap();
+
+    let import = churnwatch().args(["import", "--config"]).arg(&config).arg(&file).output().unwrap();
+    let said = String::from_utf8(import.stderr).unwrap();
+    assert!(import.status.success() && import.stdout.is_empty(), "{said}");
+    assert!(said.contains("3002 events read, 3000 sent and acknowledged, 2 refused"), "{said}");
+    assert!(said.contains("events.jsonl:3001: ") && said.contains("events.jsonl:3002: "), "{said}");
+
+    let run = Run::start(&config);
+    run.await_page(&replayed(&fixture.settings.definitions(), &events));
+    assert!(run.metrics().unwrap().contains("churnwatch_unkeyed_records_total 0\n"));
+    assert_eq!(run.terminate().code(), Some(0));
+
+    let mut offsets = 0;
+    for folder in fs::read_dir(fixture.directory.path().join("snapshots")).unwrap() {
+        let mut files: Vec<PathBuf> =
+            fs::read_dir(folder.unwrap().path()).unwrap().map(|e| e.unwrap().path()).collect();
+        files.sort();
+        let newest = files.last().unwrap();
+        let inspect = churnwatch().args(["snapshot", "inspect", "--config"]).arg(&config).arg(newest).output().unwrap();
+        let said = String::from_utf8(inspect.stdout).unwrap();
+        assert!(inspect.status.success() && said.contains("valid        yes"), "{said}");
+        let offset = said.lines().find_map(|line| line.trim().strip_prefix("next offset")).unwrap();
+        offsets += offset.trim().parse::<i64>().unwrap();
+    }
+    assert_eq!(offsets, 3_000, "the final snapshots cover everything");
+    assert_eq!(fixture.committed().iter().sum::<i64>(), 3_000);
+}
+
+#[test]
+fn an_import_without_its_topic_fails_and_says_what_to_do() {
+    let fixture = Fixture::new("");
+    let config = write_config(&fixture, "");
+    let file = fixture.directory.path().join("events.jsonl");
+    fs::write(&file, "{\"customerId\":\"x\",\"eventTime\":\"2026-01-01T00:00:00Z\",\"activity\":{}}\n").unwrap();
+    let import = churnwatch().args(["import", "--topic", "elsewhere", "--config"]).arg(&config).arg(&file).output();
+    let import = import.unwrap();
+    let said = String::from_utf8(import.stderr).unwrap();
+    assert_eq!(import.status.code(), Some(1), "{said}");
+    assert!(said.contains("\"elsewhere\" is not there: create it"), "{said}");
+}
+
+#[test]
+fn records_without_a_key_are_counted_and_said() {
+    let fixture = Fixture::new("");
+    let mut producer = churnwatch::kafka::produce::Producer::new(&fixture.settings.kafka, TOPIC).unwrap();
+    let event = prost::Message::encode_to_vec(&events(41, 1)[0]);
+    for _ in 0..3 {
+        producer.send_record(None, &event, None).unwrap();
+    }
+    producer.send_record(Some(b"key"), b"\xff", None).unwrap();
+    assert_eq!(producer.finish(PATIENCE, |_| {}).acknowledged, 4);
+    let running = fixture.start();
+    assert!(poll(|| running.metric("churnwatch_unkeyed_records_total") == Some(3.0)));
+    assert!(poll(|| running.metric("churnwatch_events_rejected_total{reason=\"undecodable\"}") == Some(1.0)));
+    assert_eq!(running.stop().records, 4);
+}
+
+/// Real purchases, and how they are to be counted.
+const PURCHASES: &str = "
+    [[groupings]]
+    by = ['signup_month']
+    [lifecycle]
+    inactivity_timeout = '90d'";
+
+/// The whole data set where `CHURNWATCH_CDNOW` names its file, else a part of it, twenty times over.
+fn purchases() -> Vec<LifecycleEvent> {
+    let mut purchases = match std::env::var("CHURNWATCH_CDNOW") {
+        Ok(path) => cdnow::parse(&fs::read_to_string(path).unwrap()),
+        Err(_) => (0..20)
+            .flat_map(|copy| {
+                let named = move |mut purchase: cdnow::Purchase| {
+                    purchase.customer = format!("{}-{copy}", purchase.customer);
+                    purchase
+                };
+                cdnow::parse(cdnow::SAMPLE).into_iter().map(named)
+            })
+            .collect(),
+    };
+    purchases.sort_by_key(|purchase| purchase.day);
+    purchases.iter().map(cdnow::Purchase::event).collect()
+}
+
+#[test]
+fn twenty_kills_change_no_number() {
+    const KILLS: usize = 20;
+    let seed: u64 = match std::env::var("CHURNWATCH_SEED") {
+        Ok(seed) => seed.parse().unwrap(),
+        Err(_) => churnwatch::run::wall_clock().as_millis() as u64,
+    };
+    println!("CHURNWATCH_SEED={seed}");
+    let mut random = ChaCha8Rng::seed_from_u64(seed);
+
+    let fixture = Fixture::new(PURCHASES);
+    let config = write_config(&fixture, PURCHASES);
+    let events = purchases();
+
+    let mut read_by_the_killed = 0.0;
+    for part in events.chunks(events.len() / KILLS + 1) {
+        let run = Run::start(&config);
+        let (half, rest) = part.split_at(part.len() / 2);
+        fixture.produce(half);
+        // The dead one before it has to leave the group first: half of the kills come while nothing is assigned
+        // yet or only just, the others among records and snapshots.
+        if random.random_bool(0.5) {
+            poll(|| records(&run) > 0.0);
+        }
+        fixture.produce(rest);
+        std::thread::park_timeout(Duration::from_millis(random.random_range(0..1_500)));
+        read_by_the_killed += records(&run);
+        run.kill();
+    }
+    assert!(read_by_the_killed > 0.0, "no kill came in the midst of anything");
+
+    let settings = settings(&fixture.broker.bootstrap_servers().unwrap(), fixture.directory.path(), PURCHASES);
+    let run = Run::start(&config);
+    run.await_page(&replayed(&settings.definitions(), &events));
+    assert!(records(&run) < events.len() as f64, "the last one went on from snapshots");
+    assert_eq!(run.terminate().code(), Some(0));
+}
+
+/// How many records a process has read and counted.
+fn records(run: &Run) -> f64 {
+    let metrics = run.metrics().unwrap_or_default();
+    let counted = ["churnwatch_events_total{", "churnwatch_events_unchanged_total "];
+    let lines = metrics.lines().filter(|line| counted.iter().any(|family| line.starts_with(family)));
+    lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
+}

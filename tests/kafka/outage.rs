@@ -1,5 +1,7 @@
 //! Kafka that is not there, not yet there, or goes away; and the wall clock meanwhile.
 
+use std::fs;
+
 use churnwatch::embedded::Broker;
 use churnwatch::publish::Readiness;
 use churnwatch::run::Options;
@@ -89,4 +91,47 @@ fn stopping_does_not_wait_for_a_broker_that_is_gone() {
     let again = fixture.start();
     again.await_page(&replayed(&fixture.settings.definitions(), &all));
     assert_eq!(again.stop().records, 0, "the final snapshots were written all the same");
+}
+
+#[test]
+fn partitions_lost_in_a_long_outage_are_read_on_afterwards() {
+    let fixture = Fixture::new("");
+    let all = events(33, 1_000);
+    fixture.produce(&all[..500]);
+    let running = fixture.start();
+    running.await_page(&replayed(&fixture.settings.definitions(), &all[..500]));
+    fixture.broker.down().unwrap();
+    // The session ends: somebody else may own the partitions now.
+    assert!(poll(|| running.metric("churnwatch_partitions_assigned") == Some(0.0)));
+    assert_eq!(running.page(), "", "absent, never wrong");
+    fixture.broker.up().unwrap();
+    fixture.produce(&all[500..]);
+    running.await_page(&replayed(&fixture.settings.definitions(), &all));
+    running.stop();
+}
+
+#[test]
+fn a_store_that_refuses_is_counted_and_tried_again() {
+    let fixture = Fixture::new("");
+    let all = events(34, 1_000);
+    let running = fixture.start();
+    assert!(poll(|| running.metric("churnwatch_partitions_assigned") == Some(f64::from(PARTITIONS))));
+    // As good as a full disk, and works for root too: files where the folders should be.
+    let store = fixture.directory.path().join("snapshots");
+    for partition in 0..PARTITIONS {
+        let folder = store.join(format!("{TOPIC}-{partition}"));
+        fs::remove_dir_all(&folder).ok();
+        fs::write(folder, "").unwrap();
+    }
+    fixture.produce(&all);
+    let expected = replayed(&fixture.settings.definitions(), &all);
+    running.await_page(&expected);
+    assert!(poll(|| running.metric("churnwatch_snapshot_failures_total") >= Some(f64::from(PARTITIONS))));
+    assert_eq!((running.page(), fixture.committed().iter().sum::<i64>()), (expected, 0), "the gauges go on");
+
+    for partition in 0..PARTITIONS {
+        fs::remove_file(store.join(format!("{TOPIC}-{partition}"))).unwrap();
+    }
+    assert!(poll(|| fixture.committed().iter().sum::<i64>() == 1_000));
+    running.stop();
 }

@@ -63,5 +63,7 @@ fn a_third_instance_for_no_partition_stands_by() {
     }));
     assert_eq!(standby.page(), "");
     standby.stop();
-    instances.into_iter().for_each(|running| drop(running.stop()));
+    for running in instances {
+        running.stop();
+    }
 }

@@ -1,0 +1,140 @@
+//! One partition in its worker: the shard, its queue, and what is known of both.
+
+use std::sync::atomic::Ordering;
+use std::time::Instant as Moment;
+
+use crossbeam_channel::Sender;
+use rdkafka::error::KafkaError;
+use tracing::{error, warn};
+
+use super::TopicPartition;
+use super::lifecycle::Phase;
+use super::queue::Queue;
+use super::worker::Setup;
+use super::writer::{Job, Saved, Tell};
+use crate::shard::{Counts, Shard};
+use crate::snapshot;
+use crate::time::Instant;
+
+/// Records taken from one partition before the next one, and messages, get their turn.
+const BATCH: usize = 1024;
+
+/// A partition that this worker holds.
+pub(crate) struct Held {
+    pub phase: Phase,
+    pub shard: Shard,
+    pub queue: Option<Queue>,
+    /// What of the shard's counts has been reported.
+    pub counted: Counts,
+    /// Whether there was no snapshot.
+    pub from_beginning: bool,
+    /// Whether no record has come since the assignment.
+    pub untouched: bool,
+    pub handed_over: Option<i64>,
+    pub last_record: Option<Instant>,
+    pub oldest_new: Option<Instant>,
+    pub saved: Option<Saved>,
+    pub saving: bool,
+    pub save_due: Moment,
+}
+
+impl Held {
+    /// A restored shard that waits for its queue.
+    pub fn new(shard: Shard, from_beginning: bool, save_due: Moment) -> Self {
+        Self {
+            phase: Phase::Restored,
+            counted: shard.counts().clone(),
+            shard,
+            queue: None,
+            from_beginning,
+            untouched: true,
+            handed_over: None,
+            last_record: None,
+            oldest_new: None,
+            saved: None,
+            saving: false,
+            save_due,
+        }
+    }
+
+    /// Reports what the shard has counted since the last time, and adds it to `total`.
+    pub fn report(&mut self, setup: &Setup, total: &mut Counts) {
+        let counts = self.shard.counts();
+        if *counts != self.counted {
+            setup.shared.metrics.count_records(&self.counted, counts);
+            add_counts(total, &self.counted, counts);
+            self.counted.clone_from(counts);
+        }
+    }
+
+    /// Takes a batch from the queue into the shard.
+    pub fn read(&mut self, setup: &Setup) -> Result<usize, KafkaError> {
+        let Some(queue) = &mut self.queue else { return Ok(0) };
+        let shard = &mut self.shard;
+        let (mut read, mut unkeyed) = (0, 0);
+        let mut last_record = None;
+        let mut first_record = None;
+        let mut next_offset = shard.next_offset();
+        let taken = queue.take(BATCH, |record| {
+            // Handed over again: it is counted already.
+            if record.offset < next_offset {
+                return;
+            }
+            shard.consume(record.payload, record.time.map(|time| time + setup.max_future));
+            next_offset = record.offset + 1;
+            read += 1;
+            unkeyed += u64::from(!record.keyed);
+            first_record = first_record.or(record.time);
+            last_record = record.time.or(last_record);
+        });
+        if read > 0 {
+            shard.set_next_offset(next_offset);
+            self.untouched = false;
+            self.last_record = last_record.or(self.last_record);
+            self.oldest_new = self.oldest_new.or(first_record);
+            setup.shared.records.fetch_add(read, Ordering::Relaxed);
+        }
+        if unkeyed > 0 {
+            setup.shared.metrics.unkeyed_records.increment(unkeyed);
+            if !setup.shared.said_unkeyed.swap(true, Ordering::Relaxed) {
+                warn!(
+                    "records without a key: all events of a customer must be in one partition, or the customer is \
+                     counted once in each. Key the topic by customer_id (unkeyed_records_total counts them)"
+                );
+            }
+        }
+        taken
+    }
+
+    /// Hands a snapshot to the writer; whether there is one.
+    pub fn save(&self, partition: &TopicPartition, writer: &Sender<Job>, tell: Tell) -> bool {
+        let begun = Moment::now();
+        let mut bytes = Vec::new();
+        // Writing into memory fails only where there is a bug, and what was written is then not sent.
+        if let Err(error) = snapshot::write(&self.shard, &partition.topic, partition.partition, &mut bytes) {
+            error!("cannot serialise the shard of {partition}: {error}: please report this bug");
+            return false;
+        }
+        let next_offset = self.shard.next_offset();
+        writer.send(Job { partition: partition.clone(), next_offset, bytes, begun, tell }).is_ok()
+    }
+}
+
+/// Adds what was counted between `before` and `now`.
+fn add_counts(total: &mut Counts, before: &Counts, now: &Counts) {
+    fn add(total: &mut [u64], before: &[u64], now: &[u64]) {
+        for ((total, before), now) in total.iter_mut().zip(before).zip(now) {
+            *total += now - before;
+        }
+    }
+    add(&mut total.applied, &before.applied, &now.applied);
+    add(&mut total.ignored, &before.ignored, &now.ignored);
+    add(&mut total.rejected, &before.rejected, &now.rejected);
+    total.unchanged += now.unchanged - before.unchanged;
+    total.beyond_horizon += now.beyond_horizon - before.beyond_horizon;
+}
+
+/// Adds the counts of another worker.
+pub(crate) fn sum_counts(total: &mut Counts, more: &Counts) {
+    add_counts(total, &Counts::default(), more);
+}
