@@ -28,9 +28,17 @@ pub struct Store {
 #[derive(Debug)]
 pub struct Restored<T> {
     /// The newest snapshot that could be read; `None` where there is none.
-    pub newest: Option<(Header, T)>,
+    pub newest: Option<Newest<T>>,
     /// How many newer ones could not be.
     pub unreadable: usize,
+}
+
+/// A snapshot that was read whole.
+#[derive(Debug)]
+pub struct Newest<T> {
+    pub header: Header,
+    pub value: T,
+    pub size_bytes: u64,
 }
 
 /// The store holds a snapshot that must neither be used nor silently discarded.
@@ -76,12 +84,13 @@ impl Store {
         let mut unreadable = 0;
         for path in self.snapshots(partition)?.into_iter().rev() {
             let attempt = File::open(&path).map_err(RestoreError::from).and_then(|file| {
+                let size_bytes = file.metadata()?.len();
                 let (header, value) = read(&mut BufReader::new(file))?;
                 if header.topic != *partition.topic || header.partition != partition.partition {
                     let is = format!("a snapshot of {}[{}] in the wrong place", header.topic, header.partition);
                     return Err(RestoreError::Damaged(is));
                 }
-                Ok((header, value))
+                Ok(Newest { header, value, size_bytes })
             });
             match attempt {
                 Ok(newest) => return Ok(Restored { newest: Some(newest), unreadable }),
@@ -258,7 +267,11 @@ mod tests {
         for offset in (0..12).chain([1_000_000, 500]) {
             save(&store, offset, &offset.to_string());
         }
-        assert_eq!(store.restore(&partition(), read).unwrap().newest.unwrap().1, 500, "the newest, not the furthest");
+        assert_eq!(
+            store.restore(&partition(), read).unwrap().newest.unwrap().value,
+            500,
+            "the newest, not the furthest"
+        );
         assert_eq!(store.snapshots(&partition()).unwrap().len(), 3);
         let elsewhere = TopicPartition { partition: 4, ..partition() };
         assert!(store.restore(&elsewhere, read).unwrap().newest.is_none());
@@ -277,7 +290,7 @@ mod tests {
         fs::remove_file(misplaced).unwrap();
 
         let restored = store.restore(&partition(), read).unwrap();
-        assert_eq!((restored.newest.unwrap().1, restored.unreadable), (10, 2));
+        assert_eq!((restored.newest.unwrap().value, restored.unreadable), (10, 2));
         let restored = store.restore(&foreign, read).unwrap();
         assert!(restored.newest.is_none() && restored.unreadable == 1);
     }
@@ -303,7 +316,7 @@ mod tests {
         save(&store, 10, "10");
         let leftover = store.folder(&partition()).join("0000000002-00000000000000000020.77.tmp");
         fs::write(&leftover, "20").unwrap();
-        assert_eq!(store.restore(&partition(), read).unwrap().newest.unwrap().1, 10);
+        assert_eq!(store.restore(&partition(), read).unwrap().newest.unwrap().value, 10);
         assert!(!leftover.exists());
     }
 
@@ -317,7 +330,7 @@ mod tests {
         fs::create_dir(&taken).unwrap();
         store.save(&partition(), 20, b"20").unwrap_err();
         fs::remove_dir(&taken).unwrap();
-        assert_eq!(store.restore(&partition(), read).unwrap().newest.unwrap().1, 10);
+        assert_eq!(store.restore(&partition(), read).unwrap().newest.unwrap().value, 10);
         assert_eq!(fs::read_dir(store.folder(&partition())).unwrap().count(), 1);
     }
 

@@ -1,6 +1,7 @@
 //! The integration tests: one binary, one `mod` line an area.
 
 #![allow(clippy::unwrap_used, clippy::too_many_lines, reason = "a test that fails says where; a scenario may be long")]
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "the harness shows what a failing test printed")]
 
 mod support;
 

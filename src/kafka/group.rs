@@ -121,7 +121,7 @@ fn assign(
     let ours = assignment.partitions.get_or_insert_default();
     ours.extend(partitions.iter().map(|partition| (partition.clone(), epoch)));
     // With the lock held: a publication of the epoch before cannot come after this.
-    events.shared.published.withhold();
+    events.shared.withhold();
     info!("{} partitions assigned, {} in all", partitions.len(), ours.len());
     Ok(())
 }
@@ -173,7 +173,7 @@ fn revoke(
         if let Some(ours) = &mut assignment.partitions {
             ours.retain(|partition, _| !partitions.contains(partition));
         }
-        events.shared.published.withhold();
+        events.shared.withhold();
     }
     if lost {
         warn!("{} partitions lost: another instance may own them, so nothing is saved or committed", partitions.len());

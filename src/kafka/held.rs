@@ -40,18 +40,18 @@ pub(crate) struct Held {
 
 impl Held {
     /// A restored shard that waits for its queue.
-    pub fn new(shard: Shard, from_beginning: bool, save_due: Moment) -> Self {
+    pub fn new(shard: Shard, saved: Option<Saved>, save_due: Moment) -> Self {
         Self {
             phase: Phase::Restored,
             counted: shard.counts().clone(),
             shard,
             queue: None,
-            from_beginning,
+            from_beginning: saved.is_none(),
             untouched: true,
             handed_over: None,
             last_record: None,
             oldest_new: None,
-            saved: None,
+            saved,
             saving: false,
             save_due,
         }

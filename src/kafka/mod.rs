@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::own_metrics::OwnMetrics;
-use crate::publish::Published;
+use crate::publish::{Published, Readiness};
 
 pub(crate) mod as_of;
 pub(crate) mod client;
@@ -82,6 +82,16 @@ impl Shared {
 
     pub fn assignment(&self) -> MutexGuard<'_, Assignment> {
         self.assignment.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes the published numbers back: partitions come or go.
+    pub fn withhold(&self) {
+        let reason = match self.course() {
+            Course::GoOn => "the consumer group is rebalancing",
+            Course::Stop | Course::Abort => "ending",
+        };
+        self.published.withhold();
+        self.published.readiness.store(Arc::new(Readiness::NotReady(reason.to_owned())));
     }
 
     pub fn course(&self) -> Course {

@@ -232,19 +232,21 @@ impl Worker {
         let restored =
             self.setup.store.restore(partition, |mut input| snapshot::read(&mut input, definitions.clone()))?;
         self.setup.shared.metrics.restore_failures.increment(restored.unreadable as u64);
-        let start = restored.newest.as_ref().map(|(header, _)| header.next_offset);
-        let shard = match restored.newest {
-            Some((_, shard)) => {
+        let save_due = Moment::now() + self.setup.snapshot_interval;
+        let held = match restored.newest {
+            Some(newest) => {
                 self.setup.shared.metrics.restored(begun.elapsed());
-                shard
+                let next_offset = newest.header.next_offset;
+                let saved = Saved { next_offset, time: (self.setup.now)(), size_bytes: newest.size_bytes };
+                Held::new(newest.value, Some(saved), save_due)
             }
             None => {
                 let mut key = [0; 16];
                 getrandom::fill(&mut key).context("no randomness for the key of customer ids")?;
-                Shard::new(definitions.clone(), HashKey(key))
+                Held::new(Shard::new(definitions.clone(), HashKey(key)), None, save_due)
             }
         };
-        let held = Held::new(shard, start.is_none(), Moment::now() + self.setup.snapshot_interval);
+        let start = held.saved.map(|saved| saved.next_offset);
         self.held.insert(partition.clone(), held);
         Ok(start)
     }

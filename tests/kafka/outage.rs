@@ -120,8 +120,11 @@ fn a_store_that_refuses_is_counted_and_tried_again() {
     let store = fixture.directory.path().join("snapshots");
     for partition in 0..PARTITIONS {
         let folder = store.join(format!("{TOPIC}-{partition}"));
-        fs::remove_dir_all(&folder).ok();
-        fs::write(folder, "").unwrap();
+        // A snapshot may come in between, and bring the folder back.
+        assert!(poll(|| {
+            fs::remove_dir_all(&folder).ok();
+            fs::write(&folder, "").is_ok()
+        }));
     }
     fixture.produce(&all);
     let expected = replayed(&fixture.settings.definitions(), &all);

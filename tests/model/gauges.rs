@@ -277,7 +277,7 @@ impl Export<'_> {
         let sums = window.revenue.get(&currency);
         let sum = |family: &str| sums.and_then(|sums| sums.get(family)).copied().unwrap_or(0);
         let mut put = |family: &str, value: f64| {
-            page.insert(self.series(family).with("window", label).with("currency", &currency.to_string()), value)
+            page.insert(self.series(family).with("window", label).with("currency", &currency.to_string()), value);
         };
         for family in [
             "window_start_recurring_revenue",

@@ -22,7 +22,7 @@ pub fn judge(message: &LifecycleEvent, latest: Option<Instant>) -> Result<Event<
     }
     let Some(event_time) = &message.event_time else { return Err(Refusal::Rejected(Rejection::MissingEventTime)) };
     let ms = whole_millis(event_time);
-    if ms < EARLIEST_MS || ms > LATEST_MS {
+    if !(EARLIEST_MS..=LATEST_MS).contains(&ms) {
         return Err(Refusal::Rejected(Rejection::EventTimeOutOfRange));
     }
     let time = Instant::from_millis(ms as i64);
