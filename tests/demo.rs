@@ -97,6 +97,7 @@ fn a_demo_for_some_seconds_shows_the_spike_loses_nothing_and_ends_well() {
     assert_eq!(number(text, " consumed"), produced);
     assert_eq!(number(text, " ignored") + number(text, " rejected"), 0);
     assert!(number(text, " unchanged") > produced / 100, "{text}");
+    assert!(text.lines().next().unwrap().contains(" 2026-01-"), "the past is shown: {text}");
     assert!(text.contains("spike       basic · eu since 2026-01-2"), "{text}");
     assert!(!text.contains('\x1b'), "no terminal, no colours: {text}");
     assert_eq!(String::from_utf8_lossy(&output.stderr), "");

@@ -3,7 +3,7 @@
 
 use std::iter::Peekable;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant as Moment};
 
 use anyhow::{Context, bail};
@@ -30,6 +30,8 @@ pub struct Feed<'a> {
 #[derive(Default)]
 pub struct Progress {
     produced: AtomicU64,
+    /// How many of them are of the past, before [`LIVE`], and the largest event time of those; once it is known.
+    past: OnceLock<(u64, Instant)>,
     /// Milliseconds.
     latest_event: AtomicI64,
 }
@@ -61,6 +63,12 @@ impl Progress {
     /// How many records have been produced.
     pub fn produced(&self) -> u64 {
         self.produced.load(Ordering::Relaxed)
+    }
+
+    /// Whether numbers as of an instant, published by whoever has read so many records, cover all of the past.
+    pub fn is_past_covered(&self, as_of: Instant, records: u64) -> bool {
+        let past = self.past.get();
+        past.is_some_and(|&(produced, latest_event)| records >= produced && as_of >= latest_event)
     }
 
     /// The largest event time produced.
@@ -109,7 +117,10 @@ impl<'a> Feed<'a> {
         let mut now = LIVE;
         while !stop.load(Ordering::Relaxed) {
             let Some(delivery) = self.deliveries.next_if(|delivery| delivery.at < now) else {
-                let since = *live_since.get_or_insert_with(Moment::now);
+                let since = *live_since.get_or_insert_with(|| {
+                    self.progress.past.get_or_init(|| (self.progress.produced(), self.progress.latest_event()));
+                    Moment::now()
+                });
                 std::thread::sleep(Self::TICK);
                 now = LIVE + Span::from_millis((speed.as_millis() as f64 * since.elapsed().as_secs_f64()) as i64);
                 continue;

@@ -96,7 +96,7 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
 
     let instance = Instance::start(run::Options::new(&settings))?;
     let server = serve(options.listen, &instance)?;
-    let mut show = Show::new(&instance, &url(server.address()));
+    let mut show = Show::new(&instance, &progress, url(server.address()));
 
     let stop = AtomicBool::new(false);
     let fed = std::thread::scope(|scope| {

@@ -6,17 +6,18 @@ use std::time::{Duration, Instant as Moment};
 
 use anyhow::ensure;
 
+use super::feed::Progress;
 use super::page::Page;
-use super::population::LIVE;
 use super::screen::Screen;
 use super::table::{Board, Margins, date, thousands};
 use crate::run::{Instance, Summary};
 use crate::shard::Counts;
-use crate::time::{Instant, Span};
+use crate::time::Instant;
 
 /// Keeps the table up to date with what an instance publishes.
 pub struct Show<'a> {
     instance: &'a Instance,
+    progress: &'a Progress,
     url: String,
     board: Board,
     screen: Screen,
@@ -32,10 +33,10 @@ pub struct Shown {
 }
 
 impl<'a> Show<'a> {
-    pub fn new(instance: &'a Instance, url: &str) -> Self {
+    pub fn new(instance: &'a Instance, progress: &'a Progress, url: String) -> Self {
         let no_color = std::env::var("NO_COLOR").ok();
-        let (url, board, rate) = (url.to_owned(), Board::new(), Rate::default());
-        Self { instance, url, board, screen: Screen::stdout(no_color.as_deref()), rate, shown_as_of: None }
+        let screen = Screen::stdout(no_color.as_deref());
+        Self { instance, progress, url, board: Board::new(), screen, rate: Rate::default(), shown_as_of: None }
     }
 
     /// Shows what is published now.
@@ -50,11 +51,11 @@ impl<'a> Show<'a> {
         self.screen.draw(&self.board.render(&margins, self.screen.styled()))
     }
 
-    /// Takes in what is published now, once life is about to begin: before, windows fill with the past.
+    /// Takes in what is published now, once they cover the past: before, the numbers are those of weeks ago.
     fn catch_up(&mut self) {
         let published = self.instance.published();
-        let as_of = published.as_of().filter(|&as_of| as_of >= LIVE - Span::DAY);
-        if let Some(as_of) = as_of.filter(|_| as_of != self.shown_as_of) {
+        let Some(as_of) = published.as_of() else { return };
+        if Some(as_of) != self.shown_as_of && self.progress.is_past_covered(as_of, self.instance.records()) {
             self.board.update(as_of, &Page::parse(&published.cohort_text.load()));
             self.shown_as_of = Some(as_of);
         }

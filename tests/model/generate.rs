@@ -1,9 +1,6 @@
 //! Random logs, definitions and ways of delivery, made to provoke: times on the grid and a millisecond
 //! beside it, ties, everything that can end or come back, and some rubbish.
 
-use std::collections::BTreeMap;
-use std::fmt;
-
 use churnwatch::cohort::{
     Definitions, Dimension, DimensionRef, DimensionValue, Grouping, Lifecycle, SignupPeriod, Window,
 };
@@ -124,7 +121,7 @@ pub fn case() -> impl Strategy<Value = Case> {
     // Not shrunk with the rest, which would begin anew with every attempt.
     (scale(), size, steps, population).prop_ind_flat_map(|(scale, size, steps, population)| {
         (
-            rules(scale),
+            (rules(scale), vec(any::<(bool, bool)>(), 3)),
             counting(scale),
             counting(scale),
             vec(option::weighted(0.95, entry(scale, population)), size),
@@ -133,19 +130,21 @@ pub fn case() -> impl Strategy<Value = Case> {
             1..=3_usize,
             (any::<[u8; 16]>(), any::<bool>()),
         )
-            .prop_map(|(rules, counting, other, log, steps, mut as_ofs, shards, (key, beyond_horizon))| {
-                as_ofs.sort();
-                Case {
-                    definitions: rules.definitions(counting),
-                    reconfigured: rules.definitions(other),
-                    log: log.into_iter().flatten().collect(),
-                    steps,
-                    as_ofs,
-                    shards,
-                    key,
-                    beyond_horizon,
-                }
-            })
+            .prop_map(
+                |((rules, uses), counting, other, log, steps, mut as_ofs, shards, (key, beyond_horizon))| {
+                    as_ofs.sort();
+                    Case {
+                        definitions: rules.definitions(counting),
+                        reconfigured: rules.used_otherwise(&uses).definitions(other),
+                        log: log.into_iter().flatten().collect(),
+                        steps,
+                        as_ofs,
+                        shards,
+                        key,
+                        beyond_horizon,
+                    }
+                },
+            )
     })
 }
 
@@ -206,6 +205,20 @@ fn counting(scale: Scale) -> impl Strategy<Value = Counting> {
 }
 
 impl Rules {
+    /// Of the same attributes, some not asked for and some for the other value, in another order.
+    fn used_otherwise(&self, uses: &[(bool, bool)]) -> Self {
+        let mut dimensions = Vec::new();
+        for (dimension, (asked, same)) in self.dimensions.iter().zip(uses).rev() {
+            let value = match (same, dimension.value) {
+                (true, value) => value,
+                (false, DimensionValue::First) => DimensionValue::Window,
+                (false, DimensionValue::Window) => DimensionValue::First,
+            };
+            dimensions.extend(asked.then(|| Dimension { value, ..dimension.clone() }));
+        }
+        Self { dimensions, ..self.clone() }
+    }
+
     fn definitions(&self, counting: Counting) -> Definitions {
         let declared = (0..self.dimensions.len()).map(DimensionRef::Declared);
         // Declared ones are the more interesting half.
@@ -351,69 +364,4 @@ pub fn amount(currency_code: &str, minor_units: i64) -> Money {
 pub fn timestamp(at: Instant, nanos: i32) -> pbjson_types::Timestamp {
     let ms = at.as_millis();
     pbjson_types::Timestamp { seconds: ms.div_euclid(1000), nanos: ms.rem_euclid(1000) as i32 * 1_000_000 + nanos }
-}
-
-/// As somebody would tell it who wants to understand a failure.
-impl fmt::Debug for Case {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { shards, as_ofs, steps, key, beyond_horizon, .. } = self;
-        writeln!(f, "definitions: {}", Told(&self.definitions))?;
-        if steps.iter().any(|(_, step)| matches!(step, Step::Reconfigure)) {
-            writeln!(f, "reconfigured: {}", Told(&self.reconfigured))?;
-        }
-        writeln!(f, "{shards} shards, key {key:?}, beyond the horizon: {beyond_horizon}")?;
-        for (i, Entry { message, moments }) in self.log.iter().enumerate() {
-            writeln!(f, "event {i}: {}, delivered at {moments:?}", tell(message))?;
-        }
-        for (moment, step) in steps {
-            match step {
-                Step::Advance(i, t) => writeln!(f, "at {moment} advance shard {} to {t}", i.index(*shards))?,
-                Step::Restore(i) => writeln!(f, "at {moment} restore shard {}", i.index(*shards))?,
-                Step::Fold(i) => writeln!(f, "at {moment} fold shard {}", i.index(*shards))?,
-                Step::Reconfigure | Step::Compare => writeln!(f, "at {moment} {step:?}")?,
-            }
-        }
-        write!(f, "deliver the rest; as of {as_ofs:?}")
-    }
-}
-
-struct Told<'a>(&'a Definitions);
-
-impl fmt::Display for Told<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let d = self.0;
-        let windows: Vec<_> = d.windows.iter().map(|w| format!("{}={}ms", w.label, w.length.as_millis())).collect();
-        let groupings: Vec<_> = d.groupings.iter().map(|g| d.cohort_by(g)).collect();
-        write!(f, "step {} ms, windows {}, by {groupings:?}, ", d.grid.step().as_millis(), windows.join(" "))?;
-        write!(f, "{:?}, zone {:?}, complete since {:?}, ", d.lifecycle, d.zone.iana_name(), d.complete_since)?;
-        write!(f, "at most {} cohorts", d.max_cohorts)
-    }
-}
-
-fn tell(message: &LifecycleEvent) -> String {
-    let at = |t: &Option<pbjson_types::Timestamp>| match t {
-        None => "-".to_owned(),
-        Some(t) => match jiff::Timestamp::new(t.seconds, t.nanos) {
-            Ok(t) => t.to_string(),
-            Err(_) => format!("{}s{}ns", t.seconds, t.nanos),
-        },
-    };
-    let money = |m: &Option<Money>| {
-        m.as_ref().map_or(String::new(), |m| format!(" {} {} minor", m.currency_code, m.minor_units))
-    };
-    let what = match &message.event {
-        None => "nothing".to_owned(),
-        Some(Payload::Started(s)) => {
-            let trial = if s.trial { " trial" } else { "" };
-            format!("started{trial}{} until {}", money(&s.recurring_amount), at(&s.term_end_time))
-        }
-        Some(Payload::Renewed(r)) => format!("renewed until {}", at(&r.term_end_time)),
-        Some(Payload::Changed(c)) => format!("changed{}", money(&c.recurring_amount)),
-        Some(Payload::Activity(_)) => "activity".to_owned(),
-        Some(Payload::Ended(e)) => format!("ended reason {} effective {}", e.reason, at(&e.effective_time)),
-    };
-    let (customer, subscription) = (&message.customer_id, &message.subscription_id);
-    let attributes: BTreeMap<_, _> = message.attributes.iter().filter(|(name, _)| *name != "unused").collect();
-    let time = at(&message.event_time);
-    format!("{time} {customer}/{subscription} seq {} {what} {attributes:?}", message.sequence)
 }

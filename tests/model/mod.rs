@@ -18,6 +18,7 @@ pub mod generate;
 pub mod naive;
 pub mod page;
 pub mod subject;
+mod told;
 
 fn runner(cases: u32) -> TestRunner {
     TestRunner::new(Config {
@@ -47,6 +48,7 @@ struct Tally {
 }
 
 #[test]
+#[expect(clippy::print_stdout, reason = "what a run went through is worth reading")]
 fn every_gauge_equals_the_naive_model() {
     let tally = RefCell::new(Tally::default());
     let stopwatch = Stopwatch::now();
