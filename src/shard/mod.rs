@@ -29,7 +29,7 @@ use crate::history::{AttributeFact, History, SubscriptionId, codec, fold};
 use crate::proto::LifecycleEvent;
 use crate::readings::Readings;
 use crate::tally::Tally;
-use crate::time::{Boundary, Instant};
+use crate::time::{Boundary, Instant, Span};
 
 /// The secret under which customer ids are hashed; chosen at random for a new shard, kept in its snapshots.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -268,7 +268,8 @@ impl Shard {
     pub fn fold_before_windows_of(&mut self, as_of: Instant) {
         let grid = self.definitions.grid;
         let horizon = self.definitions.longest_window() + grid.step();
-        let frontier = grid.instant(grid.at_or_before(as_of - horizon));
+        // What is exactly as old as the horizon is not older than it.
+        let frontier = grid.instant(grid.at_or_before(as_of - horizon)) - Span::from_millis(1);
         self.frontier = self.frontier.max(Some(frontier));
     }
 

@@ -84,7 +84,7 @@ impl Subject {
     /// Whether folding may have overtaken the event.
     pub fn is_old(&self, message: &LifecycleEvent) -> bool {
         let horizon = self.horizons[self.shard_of(message)];
-        judge(message, None).is_ok_and(|event| horizon.is_some_and(|horizon| event.time <= horizon))
+        judge(message, None).is_ok_and(|event| horizon.is_some_and(|horizon| event.time < horizon))
     }
 
     /// Delivers a message as bytes, and checks what the core says became of it.
