@@ -1,5 +1,6 @@
 //! `churnwatch run`: the whole path, wired in the direction in which data flows.
 
+use std::cell::RefCell;
 use std::collections::HashSet;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -148,15 +149,18 @@ impl Instance {
             let writer = spawn("writer", move || writer::write_all(&jobs, &store, &writer_shared, &to_group, now))?;
             let workers: Vec<JoinHandle<Counts>> =
                 workers.into_iter().map(|worker| spawn("worker", move || worker.run())).collect::<Result<_, _>>()?;
-            let publisher = spawn("publisher", move || rounds.run(&nudges))?;
+            let publisher = RefCell::new(Some(spawn("publisher", move || rounds.run(&nudges))?));
 
-            let still_well = || match workers.iter().any(JoinHandle::is_finished) {
-                true => Err(anyhow!("a worker ended: please report this bug")),
-                false => Ok(()),
+            let still_well = || {
+                let ended = workers.iter().any(JoinHandle::is_finished)
+                    || writer.is_finished()
+                    || publisher.borrow().as_ref().is_some_and(JoinHandle::is_finished)
+                        && shared.course() == Course::GoOn;
+                if ended { Err(anyhow!("a thread ended by itself: please report this bug")) } else { Ok(()) }
             };
             let before_leaving = || {
                 let _ = to_publisher.send(Nudge);
-                let _ = publisher.join();
+                let _ = publisher.take().map(JoinHandle::join);
             };
             group::poll(&consumer, &shared, &durable, still_well, before_leaving);
 

@@ -60,8 +60,14 @@ pub struct SettingsMismatch {
 pub enum StoreError {
     #[error(transparent)]
     Settings(#[from] SettingsMismatch),
-    #[error("the snapshot directory {}: {error}", .path.display())]
+    #[error("the snapshot store, {}: {error}", .path.display())]
     Io { path: PathBuf, error: io::Error },
+    #[error(
+        "the snapshot {} has format version {version}, which this version of churnwatch does not read: run the one \
+         that wrote it, or start once with `churnwatch run --rebuild`, which reads the topic from its beginning",
+        .path.display()
+    )]
+    Version { path: PathBuf, version: u32 },
 }
 
 impl Store {
@@ -95,6 +101,9 @@ impl Store {
             match attempt {
                 Ok(newest) => return Ok(Restored { newest: Some(newest), unreadable }),
                 Err(RestoreError::Settings { was, now }) => return Err(SettingsMismatch { path, was, now }.into()),
+                // Nothing is wrong with the snapshot: to go on without it would lose what it holds.
+                Err(RestoreError::Io(error)) => return Err(self.error(&path, error)),
+                Err(RestoreError::Version(version)) => return Err(StoreError::Version { path, version }),
                 Err(error) => {
                     unreadable += 1;
                     warn!(

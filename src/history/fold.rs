@@ -70,12 +70,13 @@ fn fold_subscription(facts: &[Fact], frontier: Instant, until: &mut Instant, kep
         *until = (*until).max(last_sign.min(frontier));
         sign = sign.max(Some((last_sign, index)));
     }
-    // Only a `started` opens again after an ending that stands, and it brings a term and a sign of its own.
+    // Only a `started` opens again after an ending that stands, and it brings a term and a sign of its own. But a run of
+    // signs may go on behind the frontier, and behind that `started`.
     let over = change.is_some_and(|(_, _, ending)| ending);
     for (index, fact) in old.iter().enumerate() {
         let is_change = change.is_some_and(|(_, i, _)| i == index);
         let is_term = term == Some(index) && !over;
-        let is_sign = sign.is_some_and(|(_, i)| i == index) && !over;
+        let is_sign = sign.is_some_and(|(last, i)| i == index && (!over || last > frontier));
         let is_amount = amount == Some(index);
         if is_change || is_term || is_sign || is_amount || pending[index] {
             kept.push(*fact);
@@ -105,4 +106,93 @@ fn fold_attributes(history: &mut History, frontier: Instant, until: &mut Instant
         index += 1;
         keep.get(index - 1).copied().unwrap_or(true)
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::cohort::Lifecycle;
+    use crate::event::{Currency, EndReason, Money};
+    use crate::history::AttributeFact;
+    use crate::history::timeline::{Evaluator, Timeline};
+    use crate::time::Span;
+
+    fn any_fact() -> impl Strategy<Value = (u64, i64, u64, u8, i64, i64)> {
+        (0u64..2, 0i64..60, 0u64..2, 0u8..7, 0i64..40, 0i64..3)
+    }
+
+    fn insert(history: &mut History, (subscription, ms, sequence, kind, later, n): (u64, i64, u64, u8, i64, i64)) {
+        let at = Instant::from_millis;
+        let (time, term_end) = (at(ms), if n == 0 { Instant::DISTANT_FUTURE } else { at(ms + later) });
+        let amount = Money { minor_units: n, currency: Currency::from_code("EUR").expect("a code") };
+        let reason = EndReason::Cancelled;
+        let what = match kind {
+            0 => What::Started { amount: (n > 1).then_some(amount), term_end, trial: later % 5 == 0 },
+            1 => What::Renewed { term_end },
+            2 => What::Changed { amount },
+            3 => What::Ended { effective: at(ms + if n == 0 { 0 } else { later }), reason },
+            4 => {
+                let fact = AttributeFact { time, sequence, slot: (later % 2) as u8, value: n as u32 + 1 };
+                history.insert_attribute(fact, |value| ["", "a", "b", "c"][value as usize]);
+                return;
+            }
+            _ => {
+                history.insert_sign(subscription, time, Some(TIMEOUT));
+                return;
+            }
+        };
+        let fact = Fact { subscription, time, sequence, what };
+        if let Err(place) = history.facts.binary_search(&fact) {
+            history.facts.insert(place, fact);
+        }
+    }
+
+    const TIMEOUT: Span = Span::from_millis(6);
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(20_000))]
+
+        /// Nothing at or after the frontier tells whether a history has been folded, whatever is added after it.
+        #[test]
+        fn folding_hides_nothing_after_the_frontier(
+            facts in prop::collection::vec(any_fact(), 1..14),
+            later in prop::collection::vec(any_fact(), 0..5),
+            frontier in 0i64..60,
+            again in 0i64..20,
+        ) {
+            let lifecycle = Lifecycle { inactivity_timeout: Some(TIMEOUT), grace_period: Span::from_millis(2) };
+            let mut whole = History::default();
+            facts.iter().for_each(|&fact| insert(&mut whole, fact));
+            let mut folded = whole.clone();
+            let (mut evaluator, mut a, mut b) = (Evaluator::default(), Timeline::default(), Timeline::default());
+            let mut last = frontier;
+            for (i, mut fact) in later.into_iter().map(Some).chain([None]).enumerate() {
+                let at = Instant::from_millis(last);
+                if i == 0 || last > frontier {
+                    evaluator.evaluate(&folded, &lifecycle, 2, at, &mut a);
+                    let first_active = a.first_active;
+                    fold(&mut folded, at, first_active);
+                }
+                if let Some(fact) = &mut fact {
+                    fact.1 = last + 1 + fact.1 % 20;
+                    insert(&mut whole, *fact);
+                    insert(&mut folded, *fact);
+                }
+                for t in last..110 {
+                    evaluator.evaluate(&whole, &lifecycle, 2, Instant::from_millis(t), &mut a);
+                    evaluator.evaluate(&folded, &lifecycle, 2, Instant::from_millis(t), &mut b);
+                    prop_assert_eq!(a.first_active, b.first_active, "first active as of {}", t);
+                    let since = |stop: Option<(Instant, EndReason)>| stop.filter(|(stop, _)| *stop > at);
+                    prop_assert_eq!(since(a.stopped), since(b.stopped), "stopped as of {}", t);
+                    for x in last..=t {
+                        let x = Instant::from_millis(x);
+                        prop_assert_eq!(a.at(x), b.at(x), "at {} as of {}", x, t);
+                    }
+                }
+                last = (last + again).min(90);
+            }
+        }
+    }
 }

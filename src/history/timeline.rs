@@ -69,6 +69,20 @@ impl Timeline {
         self.earliest_values[slot]
     }
 
+    /// Whether the customer was active at an instant, with which amounts and attribute values. For tests.
+    #[cfg(test)]
+    pub(super) fn at(&self, x: Instant) -> (bool, Vec<(Currency, i128)>, Vec<ValueId>) {
+        let slots = self.earliest_values.len();
+        match self.pieces.partition_point(|piece| piece.from <= x).checked_sub(1) {
+            Some(i) => {
+                let piece = &self.pieces[i];
+                let values = if piece.active { self.values[i * slots..(i + 1) * slots].to_vec() } else { Vec::new() };
+                (piece.active, self.amounts(piece).to_vec(), values)
+            }
+            None => (false, Vec::new(), Vec::new()),
+        }
+    }
+
     fn clear(&mut self) {
         self.pieces.clear();
         self.amounts.clear();

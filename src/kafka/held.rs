@@ -28,6 +28,8 @@ pub(crate) struct Held {
     pub counted: Counts,
     /// Whether there was no snapshot.
     pub from_beginning: bool,
+    /// Whether there were snapshots, none of which could be read.
+    pub snapshots_unreadable: bool,
     /// Whether no record has come since the assignment.
     pub untouched: bool,
     pub handed_over: Option<i64>,
@@ -47,6 +49,7 @@ impl Held {
             shard,
             queue: None,
             from_beginning: saved.is_none(),
+            snapshots_unreadable: false,
             untouched: true,
             handed_over: None,
             last_record: None,

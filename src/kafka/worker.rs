@@ -55,6 +55,8 @@ pub(crate) enum Message {
     /// Bring the tallies to `t` and give the numbers.
     Advance {
         t: Instant,
+        /// What the round is about: a partition that is being assigned meanwhile is not caught up.
+        of: Arc<BTreeMap<TopicPartition, u64>>,
         reply: Sender<Numbers>,
     },
     /// Nothing will be published as of an earlier instant any more.
@@ -81,6 +83,7 @@ pub(crate) enum Message {
 
 /// See [`Message::Reach`].
 pub(crate) struct Reach {
+    pub of: Arc<BTreeMap<TopicPartition, u64>>,
     pub ends: Arc<BTreeMap<TopicPartition, i64>>,
     pub deadline: Moment,
     pub reply: Sender<Vec<Progress>>,
@@ -191,8 +194,8 @@ impl Worker {
                 }
             }
             Message::Reach(reach) => self.pending.push(reach),
-            Message::Advance { t, reply } => {
-                let _ = reply.send(self.advance(t));
+            Message::Advance { t, of, reply } => {
+                let _ = reply.send(self.advance(t, &of));
             }
             Message::Fold { t } => self.held.values_mut().for_each(|held| held.shard.fold_before_windows_of(t)),
             Message::Saved { partition, saved } => {
@@ -233,7 +236,7 @@ impl Worker {
             self.setup.store.restore(partition, |mut input| snapshot::read(&mut input, definitions.clone()))?;
         self.setup.shared.metrics.restore_failures.increment(restored.unreadable as u64);
         let save_due = Moment::now() + self.setup.snapshot_interval;
-        let held = match restored.newest {
+        let mut held = match restored.newest {
             Some(newest) => {
                 self.setup.shared.metrics.restored(begun.elapsed());
                 let next_offset = newest.header.next_offset;
@@ -247,6 +250,7 @@ impl Worker {
             }
         };
         let start = held.saved.map(|saved| saved.next_offset);
+        held.snapshots_unreadable = start.is_none() && restored.unreadable > 0;
         self.held.insert(partition.clone(), held);
         Ok(start)
     }
@@ -265,12 +269,12 @@ impl Worker {
     fn check_bounds(&mut self, partition: &TopicPartition, low: i64, high: i64) {
         let Some(held) = self.held.get_mut(partition) else { return };
         let next = held.shard.next_offset();
-        if !held.untouched {
-            return;
-        }
-        if held.from_beginning {
+        if std::mem::take(&mut held.snapshots_unreadable) && low > 0 {
+            let what = format!("no snapshot of it can be read, and the broker holds offsets {low} to {high} only");
+            self.broke(partition, &what);
+        } else if held.untouched && held.from_beginning {
             held.shard.set_next_offset(next.max(low));
-        } else if !(low..=high).contains(&next) {
+        } else if held.untouched && !(low..=high).contains(&next) {
             self.broke(partition, &format!("the broker holds offsets {low} to {high} only"));
         }
     }
@@ -352,9 +356,9 @@ impl Worker {
         }
     }
 
-    fn advance(&mut self, t: Instant) -> Numbers {
+    fn advance(&mut self, t: Instant, of: &BTreeMap<TopicPartition, u64>) -> Numbers {
         let mut numbers = Numbers::none();
-        for held in self.held.values_mut() {
+        for (_, held) in self.held.iter_mut().filter(|(partition, _)| of.contains_key(partition)) {
             held.shard.advance(t);
             numbers.readings.add(held.shard.readings());
             numbers.tracked_customers += held.shard.tracked_customers() as u64;
@@ -374,7 +378,8 @@ impl Worker {
             if !reached && now < reach.deadline {
                 return true;
             }
-            let progress = held.iter().map(|(partition, held)| Progress {
+            let asked = held.iter().filter(|(partition, _)| reach.of.contains_key(partition));
+            let progress = asked.map(|(partition, held)| Progress {
                 partition: partition.clone(),
                 next_offset: held.shard.next_offset(),
                 last_record: held.last_record,

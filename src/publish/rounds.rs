@@ -53,9 +53,13 @@ impl Rounds {
     /// Publishes until the instance is to end.
     pub fn run(mut self, nudges: &Receiver<Nudge>) {
         loop {
+            // A nudge from before this round is answered by it, one that comes meanwhile by the next.
+            while nudges.try_recv().is_ok() {}
+            if !self.goes_on() {
+                return;
+            }
             let begun = Moment::now();
             let distance = self.round();
-            while nudges.try_recv().is_ok() {}
             let next = begun + distance;
             match nudges.recv_deadline(next.max(Moment::now())) {
                 Ok(Nudge) | Err(RecvTimeoutError::Timeout) if self.goes_on() => {}
@@ -108,7 +112,8 @@ impl Rounds {
             Clock::Wall => (ends.clone(), READ_TIMEOUT.min(self.interval / 2)),
             Clock::Event => (BTreeMap::new(), Duration::ZERO),
         };
-        let Some(progress) = self.reach(to_reach, patience) else { return SOON };
+        let assigned = Arc::new(assigned);
+        let Some(progress) = self.reach(&assigned, to_reach, patience) else { return SOON };
         match self.catching_up.remaining(&assigned, &progress) {
             Some(0) => {}
             remaining => {
@@ -122,7 +127,7 @@ impl Rounds {
                 return if up { Duration::ZERO } else { SOON };
             }
         }
-        self.publish(epoch, now, up, &progress, &ends);
+        self.publish(epoch, &assigned, now, up, &progress, &ends);
         self.interval
     }
 
@@ -130,6 +135,7 @@ impl Rounds {
     fn publish(
         &mut self,
         epoch: u64,
+        assigned: &Arc<BTreeMap<TopicPartition, u64>>,
         now: Instant,
         up: bool,
         progress: &[Progress],
@@ -148,10 +154,14 @@ impl Rounds {
         };
         let Some(t) = t else {
             self.tell(up, progress, ends, None);
-            published.readiness.store(Arc::new(readiness));
+            published.readiness.store(Arc::new(match self.clock {
+                // A topic without events is read to its end.
+                Clock::Event => readiness,
+                Clock::Wall => Readiness::NotReady("no record has been read yet to tell the time by".to_owned()),
+            }));
             return;
         };
-        let Some(numbers) = self.advance(t) else { return };
+        let Some(numbers) = self.advance(t, assigned) else { return };
         let text = gauges::cohort_page(&self.definitions, &numbers.readings, t);
         let publication = Publication { as_of: t, readings: numbers.readings };
         self.tracked = (numbers.tracked_customers, numbers.tracked_cohorts);
@@ -245,16 +255,22 @@ impl Rounds {
     }
 
     /// How far everything is read, once it is read to `ends` or after `patience`.
-    fn reach(&self, ends: BTreeMap<TopicPartition, i64>, patience: Duration) -> Option<Vec<Progress>> {
+    fn reach(
+        &self,
+        of: &Arc<BTreeMap<TopicPartition, u64>>,
+        ends: BTreeMap<TopicPartition, i64>,
+        patience: Duration,
+    ) -> Option<Vec<Progress>> {
         let ends = Arc::new(ends);
         let deadline = Moment::now() + patience;
-        let replies = self.ask(|reply| Message::Reach(Reach { ends: ends.clone(), deadline, reply }))?;
+        let replies =
+            self.ask(|reply| Message::Reach(Reach { of: of.clone(), ends: ends.clone(), deadline, reply }))?;
         Some(replies.into_iter().flatten().collect())
     }
 
-    fn advance(&self, t: Instant) -> Option<Numbers> {
+    fn advance(&self, t: Instant, of: &Arc<BTreeMap<TopicPartition, u64>>) -> Option<Numbers> {
         let mut sum = Numbers::none();
-        for numbers in self.ask(|reply| Message::Advance { t, reply })? {
+        for numbers in self.ask(|reply| Message::Advance { t, of: of.clone(), reply })? {
             sum.readings.add(numbers.readings);
             sum.tracked_customers += numbers.tracked_customers;
             sum.tracked_cohorts += numbers.tracked_cohorts;

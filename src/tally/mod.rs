@@ -52,6 +52,8 @@ pub struct Tally {
     free: Vec<CohortId>,
     hasher: std::hash::BuildHasherDefault<NameHasher>,
     floor: Boundary,
+    /// The floor at the last sweep.
+    swept: Boundary,
 }
 
 #[derive(Debug, Default)]
@@ -64,6 +66,18 @@ struct Cohort {
 }
 
 impl Cohort {
+    /// Joins what no window can see apart any more, and forgets what is zero since.
+    fn raise_floor(&mut self, floor: Boundary) {
+        self.counts.retain_mut(|(_, series)| {
+            series.raise_floor(floor);
+            !series.is_zero()
+        });
+        self.sums.retain_mut(|(_, series)| {
+            series.raise_floor(floor);
+            !series.is_zero()
+        });
+    }
+
     fn is_zero(&self) -> bool {
         self.customers == 0
             && self.revenue.iter().all(|(_, amount)| *amount == 0)
@@ -146,10 +160,15 @@ impl Tally {
         self.index.is_empty()
     }
 
-    /// Gives back the memory of cohorts that are all zeros.
+    /// Gives back the memory of cohorts that are all zeros at the floor and after it.
     pub fn sweep(&mut self) {
-        let Self { index, cohorts, free, .. } = self;
+        let Self { index, cohorts, free, floor, swept, .. } = self;
+        let risen = *swept < *floor;
+        *swept = *floor;
         index.retain(|&mut id| {
+            if risen {
+                cohorts[id as usize].raise_floor(*floor);
+            }
             let keep = !cohorts[id as usize].is_zero();
             if !keep {
                 cohorts[id as usize] = Cohort::default();
@@ -228,6 +247,25 @@ impl Cohort {
             }
             window.revenue.retain(|_, revenue| *revenue != Default::default());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cohort_that_all_left_goes_when_no_window_sees_it() {
+        let at = Boundary::from_ordinal;
+        let mut tally = Tally::default();
+        let cohort = tally.cohort(&[1]);
+        tally.add_count(cohort, Count::Start, at(10)..at(20), 1);
+        for (floor, cohorts) in [(5, 1), (15, 1), (19, 1), (20, 0)] {
+            tally.set_floor(at(floor));
+            tally.sweep();
+            assert_eq!(tally.len(), cohorts, "{floor}");
+        }
+        assert_eq!(tally.cohort(&[2]), cohort, "its number is used again");
     }
 }
 

@@ -80,7 +80,7 @@ impl<T: Amount> Series<T> {
     }
 
     fn add_at(&mut self, boundary: Boundary, amount: T, floor: Boundary) {
-        self.raise_floor(floor.ordinal());
+        self.raise_floor(floor);
         let ordinal = boundary.ordinal();
         match self {
             Self::Sparse { at, delta } => match at.binary_search(&ordinal) {
@@ -115,7 +115,8 @@ impl<T: Amount> Series<T> {
     }
 
     /// Joins what lies before the floor to what is at it.
-    fn raise_floor(&mut self, floor: u32) {
+    pub fn raise_floor(&mut self, floor: Boundary) {
+        let floor = floor.ordinal();
         let mut sum = T::default();
         match self {
             Self::Sparse { at, delta } => {
