@@ -64,6 +64,9 @@ pub struct Window {
     pub length: Span,
 }
 
+/// How many dimensions may be declared: a history marks attributes in 128 bits.
+pub const MAX_DIMENSIONS: usize = 128;
+
 /// A declared dimension: which attribute answers it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Dimension {

@@ -1,6 +1,6 @@
 //! The rules of dimensions and groupings.
 
-use crate::cohort::{Dimension, DimensionRef, DimensionValue, Grouping, SignupPeriod};
+use crate::cohort::{Dimension, DimensionRef, DimensionValue, Grouping, MAX_DIMENSIONS, SignupPeriod};
 
 use super::layers::{Entry, Node, Value, unknown_key};
 use super::problem::{Origin, Problem, nearest};
@@ -47,6 +47,10 @@ fn dimensions(r: &mut Reader) -> Option<Vec<Dimension>> {
     let mut dimensions: Vec<Dimension> = Vec::new();
     let mut complete = true;
     for (origin, entries) in items(r, "dimensions")? {
+        if dimensions.len() == MAX_DIMENSIONS {
+            let message = format!("there are more than {MAX_DIMENSIONS} dimensions");
+            return r.wrong(&origin, message, "remove those that no grouping uses");
+        }
         match dimension(r, &origin, &entries, &dimensions) {
             Some(dimension) => dimensions.push(dimension),
             None => complete = false,

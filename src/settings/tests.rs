@@ -250,6 +250,8 @@ fn dimensions_are_checked() {
         "[dimensions]\nname = 'a'",
         &["c.toml:1:2: `dimensions` is a table, and must be a list of tables; write [[dimensions]], with two brackets"],
     );
+    let many: String = (0..=128).map(|n| format!("[[dimensions]]\nname = 'd{n}'\n")).collect();
+    refused(&many, &["c.toml:257:1: there are more than 128 dimensions; remove those that no grouping uses"]);
     refused("[[windows]]\n", &["c.toml:1:3: `windows` is a list, and must be a table; write [windows]"]);
 }
 
