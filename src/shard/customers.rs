@@ -89,6 +89,11 @@ impl Customers {
         }
     }
 
+    /// Whether a customer's history is too long for its record.
+    pub fn is_spilled(&self, id: CustomerId) -> bool {
+        record(&self.chunks, id).len == SPILLED
+    }
+
     /// How many histories are too long for their record.
     pub fn spilled(&self) -> usize {
         self.spilled.len() - self.free.len()

@@ -6,6 +6,7 @@ mod contribution;
 mod customers;
 mod deadlines;
 mod dimensions;
+mod folding;
 mod state;
 mod values;
 
@@ -25,11 +26,11 @@ use crate::cohort::Definitions;
 use crate::decode::{self, Decoder, Refusal};
 use crate::event::{Event, Ignored, Kind, Rejection};
 use crate::history::timeline::{Evaluator, Timeline};
-use crate::history::{AttributeFact, History, SubscriptionId, codec, fold};
+use crate::history::{AttributeFact, History, SubscriptionId, codec};
 use crate::proto::LifecycleEvent;
 use crate::readings::Readings;
 use crate::tally::Tally;
-use crate::time::{Boundary, Instant, Span};
+use crate::time::{Boundary, Instant};
 
 /// The secret under which customer ids are hashed; chosen at random for a new shard, kept in its snapshots.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -73,6 +74,8 @@ pub struct Shard {
     latest_event: Option<Instant>,
     /// Histories may be folded up to this instant.
     frontier: Option<Instant>,
+    /// Where looking for long histories has come to.
+    fold_next: CustomerId,
     /// Some history has been folded up to this instant.
     folded_before: Option<Instant>,
     tallies: Option<Tallies>,
@@ -115,6 +118,7 @@ impl Shard {
             earliest_event: None,
             latest_event: None,
             frontier: None,
+            fold_next: 0,
             folded_before: None,
             tallies: None,
             counts: Counts::default(),
@@ -263,16 +267,6 @@ impl Shard {
         }
     }
 
-    /// From now on history that no window as of `as_of` or later needs may be folded. The caller promises
-    /// to publish nothing as of an earlier instant.
-    pub fn fold_before_windows_of(&mut self, as_of: Instant) {
-        let grid = self.definitions.grid;
-        let horizon = self.definitions.longest_window() + grid.step();
-        // What is exactly as old as the horizon is not older than it.
-        let frontier = grid.instant(grid.at_or_before(as_of - horizon)) - Span::from_millis(1);
-        self.frontier = self.frontier.max(Some(frontier));
-    }
-
     /// The instant the tallies stand at: that of the last [`Self::advance`].
     pub fn as_of(&self) -> Option<Instant> {
         self.tallies.as_ref().map(|tallies| tallies.as_of)
@@ -357,23 +351,6 @@ impl Shard {
         let bytes = self.customers.history(customer);
         codec::decode(bytes, self.attributes.len(), self.values.len(), &mut self.scratch.history)
             .expect("histories are checked when a snapshot is restored and packed by the same codec since");
-    }
-
-    /// Packs the loaded history away, folding it where it would not fit its record otherwise.
-    fn store(&mut self, customer: CustomerId) {
-        self.pack();
-        if !Customers::fits(self.scratch.bytes.len())
-            && let Some(frontier) = self.frontier
-        {
-            let mut timeline = std::mem::take(&mut self.scratch.after);
-            self.evaluate(frontier, &mut timeline);
-            if fold::fold(&mut self.scratch.history, frontier, timeline.first_active) {
-                self.folded_before = self.folded_before.max(Some(frontier));
-                self.pack();
-            }
-            self.scratch.after = timeline;
-        }
-        self.customers.set_history(customer, &self.scratch.bytes);
     }
 
     fn pack(&mut self) {

@@ -1,0 +1,54 @@
+//! When histories are folded: where they do not fit their record, up to what no window can see.
+
+use super::Shard;
+use super::customers::{CustomerId, Customers};
+use crate::history::fold;
+use crate::time::{Instant, Span};
+
+/// How many customers are looked at for folding at each publication.
+const FOLDED_AT_ONCE: usize = 20_000;
+
+impl Shard {
+    /// From now on history that no window as of `as_of` or later needs may be folded, and some is. The caller
+    /// promises to publish nothing as of an earlier instant, and calls this at every publication.
+    pub fn fold_before_windows_of(&mut self, as_of: Instant) {
+        let grid = self.definitions.grid;
+        let horizon = self.definitions.longest_window() + grid.step();
+        // What is exactly as old as the horizon is not older than it.
+        let frontier = grid.instant(grid.at_or_before(as_of - horizon)) - Span::from_millis(1);
+        self.frontier = self.frontier.max(Some(frontier));
+        self.fold_some();
+    }
+
+    /// Looks at the next customers in turn and folds long histories: a first catch-up folds nothing, and whoever
+    /// is never heard of again would keep all of it. Windows cannot see the difference, so tallies stay as they are.
+    fn fold_some(&mut self) {
+        if self.customers.spilled() == 0 {
+            return;
+        }
+        for _ in 0..self.customers.len().min(FOLDED_AT_ONCE) {
+            self.fold_next = (self.fold_next + 1) % self.customers.len() as CustomerId;
+            if self.customers.is_spilled(self.fold_next) {
+                self.load(self.fold_next);
+                self.store(self.fold_next);
+            }
+        }
+    }
+
+    /// Packs the loaded history away, folding it where it would not fit its record otherwise.
+    pub(super) fn store(&mut self, customer: CustomerId) {
+        self.pack();
+        if !Customers::fits(self.scratch.bytes.len())
+            && let Some(frontier) = self.frontier
+        {
+            let mut timeline = std::mem::take(&mut self.scratch.after);
+            self.evaluate(frontier, &mut timeline);
+            if fold::fold(&mut self.scratch.history, frontier, timeline.first_active) {
+                self.folded_before = self.folded_before.max(Some(frontier));
+                self.pack();
+            }
+            self.scratch.after = timeline;
+        }
+        self.customers.set_history(customer, &self.scratch.bytes);
+    }
+}
