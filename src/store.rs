@@ -254,6 +254,9 @@ mod tests {
         if text == "other settings" {
             return Err(RestoreError::Settings { was: "time.zone = UTC".into(), now: "time.zone = Asia/Tokyo".into() });
         }
+        if text == "newer" {
+            return Err(RestoreError::Version(9));
+        }
         let offset: i64 = text.parse().map_err(|_| RestoreError::Damaged(format!("{text:?}")))?;
         Ok((Header { topic: "events".into(), partition: 3, next_offset: offset, customers: 0 }, offset))
     }
@@ -302,6 +305,20 @@ mod tests {
         assert_eq!((restored.newest.unwrap().value, restored.unreadable), (10, 2));
         let restored = store.restore(&foreign, read).unwrap();
         assert!(restored.newest.is_none() && restored.unreadable == 1);
+    }
+
+    #[test]
+    fn a_snapshot_that_is_not_damaged_is_never_passed_over() {
+        let (_directory, store) = store(5);
+        save(&store, 10, "10");
+        let newer = save(&store, 20, "newer");
+        let message = store.restore(&partition(), read).unwrap_err().to_string();
+        assert!(message.contains(newer.to_str().unwrap()) && message.contains("--rebuild"), "{message}");
+        fs::remove_file(&newer).unwrap();
+        // A folder opens as a file does, and then cannot be read.
+        fs::create_dir(&newer).unwrap();
+        let message = store.restore(&partition(), read).unwrap_err().to_string();
+        assert!(message.contains(newer.to_str().unwrap()), "{message}");
     }
 
     #[test]
