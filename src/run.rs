@@ -30,8 +30,23 @@ use crate::shard::Counts;
 use crate::store::Store;
 use crate::time::{Instant, Span};
 
+/// How long leaving the group may take.
+const LEAVE_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(10);
+
 /// Without a round of the publication loop for so long, something is stuck.
 const STALLED_AFTER: Duration = Duration::from_secs(120);
+
+/// Closing the client tells the group, and can wait for ever for a broker that is gone: the group notices by itself.
+fn leave_group<C: Send + 'static>(consumer: C) {
+    let (left, leaving) = crossbeam_channel::bounded::<()>(1);
+    let closing = std::thread::Builder::new().name("leave".to_owned()).spawn(move || {
+        drop(consumer);
+        drop(left);
+    });
+    if closing.is_ok() && leaving.recv_timeout(LEAVE_TIMEOUT) == Err(crossbeam_channel::RecvTimeoutError::Timeout) {
+        warn!("Kafka does not answer: the group learns from the end of the session that this instance left");
+    }
+}
 
 /// All that an instance is told.
 #[derive(Clone, Debug)]
@@ -173,8 +188,7 @@ impl Instance {
                 }
             }
             let _ = writer.join();
-            // Leaves the group.
-            drop(consumer);
+            leave_group(consumer);
             shared.take_failure().map_or(Ok(summary), Err)
         };
         Ok(Self { shared, thread: spawn("kafka", supervise)? })
