@@ -3,8 +3,11 @@
 //! [`crate::decode`] makes an [`Event`] from bytes and is the only place that judges input; everything
 //! behind it may rely on what is written here.
 
-use std::collections::BTreeMap;
 use std::fmt;
+
+pub(crate) mod attributes;
+
+pub use attributes::Attributes;
 
 use crate::time::Instant;
 
@@ -20,7 +23,7 @@ pub struct Event<'a> {
     /// Orders events of one subscription at the same instant.
     pub sequence: u64,
     /// Facts to group by.
-    pub attributes: &'a BTreeMap<String, String>,
+    pub attributes: Attributes<'a>,
     pub kind: Kind,
 }
 

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use churnwatch::cohort::{Definitions, DimensionRef, DimensionValue, Grouping, Lifecycle, UNKNOWN};
 use churnwatch::decode::Refusal;
-use churnwatch::event::{Currency, EndReason, Event, Ignored, Kind, Money, Rejection};
+use churnwatch::event::{Attributes, Currency, EndReason, Event, Ignored, Kind, Money, Rejection};
 use churnwatch::proto::lifecycle_event::Event as Payload;
 use churnwatch::proto::{self, LifecycleEvent};
 use churnwatch::time::{Instant, Span};
@@ -51,7 +51,7 @@ pub fn judge(message: &LifecycleEvent, latest: Option<Instant>) -> Result<Event<
         subscription_id: &message.subscription_id,
         time,
         sequence: message.sequence,
-        attributes: &message.attributes,
+        attributes: Attributes::of(&message.attributes),
         kind,
     })
 }
@@ -283,7 +283,7 @@ impl<'a> Customer<'a> {
     fn values(&self, attribute: &str) -> Vec<(Instant, u64, &str)> {
         let events = self.subscriptions.iter().flat_map(|s| &s.events);
         let mut values: Vec<_> =
-            events.filter_map(|e| Some((e.time, e.sequence, e.attributes.get(attribute)?.as_str()))).collect();
+            events.filter_map(|e| Some((e.time, e.sequence, e.attributes.get(attribute)?))).collect();
         values.sort();
         values
     }

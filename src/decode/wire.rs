@@ -1,0 +1,136 @@
+//! The bytes of a well-formed event, read in place.
+//!
+//! prost decides what a message is. This reads only what every producer of the contract writes: known fields, each
+//! at most once, of the right type. Anything else is `None`, and left to prost; what it does read, prost reads the same.
+
+use super::{Amount, Content, Said, to_instant};
+use crate::event::Attributes;
+use crate::event::attributes::{BYTES, Fields, Seen, VARINT, entry};
+use crate::time::Instant;
+
+/// What a payload says, where it is well-formed.
+pub(super) fn read(payload: &[u8]) -> Option<Said<'_>> {
+    let mut said = Said::default();
+    let mut seen = Seen(0);
+    let mut attributes: Option<(usize, usize)> = None;
+    let mut fields = Fields { rest: payload };
+    while !fields.rest.is_empty() {
+        let at = payload.len().checked_sub(fields.rest.len())?;
+        let (number, kind) = fields.key()?;
+        if number == 6 && kind == BYTES {
+            let (_, _) = entry(fields.bytes()?)?;
+            let end = payload.len().checked_sub(fields.rest.len())?;
+            // Entries that follow one another are read again when one is asked for.
+            attributes = match attributes {
+                None => Some((at, end)),
+                Some((start, last)) if last == at => Some((start, end)),
+                Some(_) => return None,
+            };
+            continue;
+        }
+        // The kinds share a place: only the last of several would count.
+        seen.once(if number >= 10 { 10 } else { number })?;
+        match (number, kind) {
+            (1, BYTES) => drop(fields.text()?),
+            (2, BYTES) => said.customer_id = fields.text()?,
+            (3, BYTES) => said.time = Some(timestamp(fields.bytes()?)?),
+            (4, BYTES) => said.subscription_id = fields.text()?,
+            (5, VARINT) => said.sequence = fields.varint()?,
+            (10, BYTES) => said.content = Some(started(fields.bytes()?)?),
+            (11, BYTES) => said.content = Some(renewed(fields.bytes()?)?),
+            (12, BYTES) => said.content = Some(changed(fields.bytes()?)?),
+            (13, BYTES) => said.content = fields.bytes()?.is_empty().then_some(Some(Content::Activity))?,
+            (14, BYTES) => said.content = Some(ended(fields.bytes()?)?),
+            _ => return None,
+        }
+    }
+    if let Some((start, end)) = attributes {
+        said.attributes = Attributes::encoded(payload.get(start..end)?);
+    }
+    Some(said)
+}
+
+fn timestamp(bytes: &[u8]) -> Option<Instant> {
+    let (mut seconds, mut nanos) = (0, 0);
+    let mut seen = Seen(0);
+    let mut fields = Fields { rest: bytes };
+    while !fields.rest.is_empty() {
+        let (number, kind) = fields.key()?;
+        seen.once(number)?;
+        match (number, kind) {
+            (1, VARINT) => seconds = fields.varint()? as i64,
+            (2, VARINT) => nanos = fields.varint()? as i32,
+            _ => return None,
+        }
+    }
+    Some(to_instant(seconds, nanos))
+}
+
+fn money(bytes: &[u8]) -> Option<Amount<'_>> {
+    let mut amount = Amount { code: "", minor_units: 0 };
+    let mut seen = Seen(0);
+    let mut fields = Fields { rest: bytes };
+    while !fields.rest.is_empty() {
+        let (number, kind) = fields.key()?;
+        seen.once(number)?;
+        match (number, kind) {
+            (1, BYTES) => amount.code = fields.text()?,
+            (2, VARINT) => amount.minor_units = fields.varint()? as i64,
+            _ => return None,
+        }
+    }
+    Some(amount)
+}
+
+fn started(bytes: &[u8]) -> Option<Content<'_>> {
+    let (mut amount, mut term_end, mut trial) = (None, None, false);
+    let mut seen = Seen(0);
+    let mut fields = Fields { rest: bytes };
+    while !fields.rest.is_empty() {
+        let (number, kind) = fields.key()?;
+        seen.once(number)?;
+        match (number, kind) {
+            (1, BYTES) => amount = Some(money(fields.bytes()?)?),
+            (2, BYTES) => term_end = Some(timestamp(fields.bytes()?)?),
+            (3, VARINT) => trial = fields.varint()? != 0,
+            _ => return None,
+        }
+    }
+    Some(Content::Started { amount, term_end, trial })
+}
+
+fn renewed(bytes: &[u8]) -> Option<Content<'_>> {
+    let mut fields = Fields { rest: bytes };
+    let mut term_end = None;
+    if !fields.rest.is_empty() {
+        term_end = (fields.key()? == (1, BYTES)).then_some(timestamp(fields.bytes()?)?);
+        term_end.as_ref()?;
+    }
+    fields.rest.is_empty().then_some(Content::Renewed { term_end })
+}
+
+fn changed(bytes: &[u8]) -> Option<Content<'_>> {
+    let mut fields = Fields { rest: bytes };
+    let mut amount = None;
+    if !fields.rest.is_empty() {
+        amount = (fields.key()? == (1, BYTES)).then_some(money(fields.bytes()?)?);
+        amount.as_ref()?;
+    }
+    fields.rest.is_empty().then_some(Content::Changed { amount })
+}
+
+fn ended(bytes: &[u8]) -> Option<Content<'_>> {
+    let (mut reason, mut effective) = (0, None);
+    let mut seen = Seen(0);
+    let mut fields = Fields { rest: bytes };
+    while !fields.rest.is_empty() {
+        let (number, kind) = fields.key()?;
+        seen.once(number)?;
+        match (number, kind) {
+            (1, VARINT) => reason = fields.varint()? as i32,
+            (2, BYTES) => effective = Some(timestamp(fields.bytes()?)?),
+            _ => return None,
+        }
+    }
+    Some(Content::Ended { reason, effective })
+}
