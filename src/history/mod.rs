@@ -137,6 +137,35 @@ impl History {
         }
     }
 
+    /// Whether a sign of life at `time` does no more than put off when the customer falls silent: as of any instant from
+    /// `as_of` until it would have fallen silent without the sign, nothing else about it is different.
+    pub fn only_prolongs(
+        &self,
+        subscription: SubscriptionId,
+        time: Instant,
+        timeout: Option<Span>,
+        as_of: Instant,
+    ) -> bool {
+        let Some(timeout) = timeout else { return false };
+        let mut last_sign = None;
+        for fact in &self.facts {
+            // Of one open-ended subscription that nobody has ended, signs and the timeout decide alone.
+            let sign = match fact.what {
+                What::Activity { last } => last,
+                What::Started { term_end: Instant::DISTANT_FUTURE, trial: false, .. }
+                | What::Renewed { term_end: Instant::DISTANT_FUTURE }
+                | What::Changed { .. } => fact.time,
+                What::Started { .. } | What::Renewed { .. } | What::Ended { .. } => return false,
+            };
+            if fact.subscription != subscription {
+                return false;
+            }
+            last_sign = last_sign.max(Some(sign));
+        }
+        !self.hides(time)
+            && last_sign.is_some_and(|last| last < time && time < last + timeout && as_of < last + timeout)
+    }
+
     /// Adds a sign of life, joining runs of signs that it brings within the timeout of each other.
     fn insert_sign(&mut self, subscription: SubscriptionId, time: Instant, timeout: Option<Span>) -> bool {
         // Without a timeout only the earliest sign decides anything: a run is then that sign alone.
@@ -207,7 +236,12 @@ impl History {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
+    use super::timeline::{Evaluator, Timeline};
     use super::*;
+    use crate::cohort::Lifecycle;
+    use crate::event::Currency;
 
     const T: Option<Span> = Some(Span::from_millis(10));
 
@@ -237,6 +271,57 @@ mod tests {
     #[test]
     fn without_a_timeout_only_the_first_sign_is_kept() {
         assert_eq!(signs(&[300, 100, 200], None), [(100, 100)]);
+    }
+
+    fn any_fact() -> impl Strategy<Value = Fact> {
+        let at = Instant::from_millis;
+        let term = prop_oneof![3 => Just(Instant::DISTANT_FUTURE), 1 => (0i64..80).prop_map(at)];
+        let what = (0u8..8, term, 0i64..20, any::<bool>());
+        (prop_oneof![9 => Just(0u64), 1 => Just(1)], 0i64..40, what).prop_map(move |(subscription, ms, what)| {
+            let amount = Money { minor_units: what.2, currency: Currency::from_code("EUR").expect("a code") };
+            let what = match what {
+                (0..=2, term_end, n, trial) => {
+                    What::Started { amount: (n > 9).then_some(amount), term_end, trial: trial && n < 4 }
+                }
+                (3, term_end, ..) => What::Renewed { term_end },
+                (4, ..) => What::Changed { amount },
+                (5, _, later, _) => What::Ended { effective: at(ms + later), reason: EndReason::Cancelled },
+                (_, _, later, _) => What::Activity { last: at(ms + later) },
+            };
+            Fact { subscription, time: at(ms), sequence: 0, what }
+        })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(20_000))]
+
+        #[test]
+        fn a_sign_that_only_prolongs_moves_nothing_before_the_silence_it_puts_off(
+            facts in prop::collection::btree_set(any_fact(), 1..4),
+            ms in 0i64..60,
+            as_of in 0i64..60,
+        ) {
+            let before = History { facts: facts.into_iter().collect(), ..History::default() };
+            let (time, as_of) = (Instant::from_millis(ms), Instant::from_millis(as_of));
+            if before.only_prolongs(0, time, T, as_of) {
+                let mut after = before.clone();
+                prop_assert!(after.insert_sign(0, time, T));
+                let lifecycle = Lifecycle { inactivity_timeout: T, grace_period: Span::from_millis(3) };
+                let (mut evaluator, mut a, mut b) = (Evaluator::default(), Timeline::default(), Timeline::default());
+                let silent_from = before.facts.iter().map(|fact| match fact.what {
+                    What::Activity { last } => last,
+                    _ => fact.time,
+                });
+                let silent_from = silent_from.max().expect("a fact") + Span::from_millis(10);
+                for ms in as_of.as_millis()..silent_from.as_millis() {
+                    let t = Instant::from_millis(ms);
+                    evaluator.evaluate(&before, &lifecycle, 0, t, &mut a);
+                    evaluator.evaluate(&after, &lifecycle, 0, t, &mut b);
+                    prop_assert!(a.same_contribution(&b), "as of {:?}: {:?}, {:?}", t, a, b);
+                    prop_assert!(a.changes_at.is_some_and(|at| at <= silent_from), "the note of it comes too late");
+                }
+            }
+        }
     }
 
     #[test]

@@ -97,6 +97,7 @@ struct Tallies {
 #[derive(Default)]
 struct Scratch {
     history: History,
+    spare: History,
     bytes: Vec<u8>,
     evaluator: Evaluator,
     before: Timeline,
@@ -172,12 +173,46 @@ impl Shard {
         let subscription = self.subscription_id(event.subscription_id);
         let timeout = self.definitions.lifecycle.inactivity_timeout;
         let hidden = self.scratch.history.hides(event.time);
-        // The old contribution, before the history changes; the borrowed buffers go back afterwards.
-        let mut before = std::mem::take(&mut self.scratch.before);
-        if let Some(as_of) = self.as_of() {
-            self.evaluate(as_of, &mut before);
-        }
+        let as_of = self.as_of();
+        let quiet = match (event.kind, as_of) {
+            (Kind::Activity, Some(as_of)) => {
+                self.scratch.history.only_prolongs(subscription, event.time, timeout, as_of)
+            }
+            _ => false,
+        };
         let mut changed = self.scratch.history.insert(subscription, event, timeout);
+        let attributes_changed = self.take_attributes(event);
+        changed |= attributes_changed;
+        if !changed {
+            return false;
+        }
+        self.counts.beyond_horizon += u64::from(hidden);
+        match (as_of, &mut self.tallies) {
+            // Nothing that is counted moves before a deadline that is noted already.
+            _ if quiet && !attributes_changed => self.store(customer),
+            // What has not happened yet is counted when its time comes.
+            (Some(as_of), Some(tallies)) if event.time > as_of => {
+                tallies.deadlines.note(customer, event.time, as_of);
+                self.store(customer);
+            }
+            (Some(as_of), _) => {
+                let mut before = std::mem::take(&mut self.scratch.before);
+                self.evaluate_stored(customer, as_of, &mut before);
+                self.store(customer);
+                self.recount(customer, &before);
+                self.scratch.before = before;
+            }
+            (None, _) => self.store(customer),
+        }
+        true
+    }
+
+    /// Adds what an event says of the attributes that dimensions ask for. False if nothing changed.
+    fn take_attributes(&mut self, event: &Event<'_>) -> bool {
+        let mut changed = false;
+        if event.attributes.is_empty() {
+            return false;
+        }
         for slot in 0..self.attributes.len() {
             if let Some(text) = event.attributes.get(&self.attributes[slot]) {
                 let value = self.values.intern(text);
@@ -187,12 +222,6 @@ impl Shard {
                 changed |= self.scratch.history.insert_attribute(fact, |id| values.text(id));
             }
         }
-        if changed {
-            self.counts.beyond_horizon += u64::from(hidden);
-            self.store(customer);
-            self.recount(customer, &before);
-        }
-        self.scratch.before = before;
         changed
     }
 
@@ -367,6 +396,15 @@ impl Shard {
     fn evaluate(&mut self, t: Instant, timeline: &mut Timeline) {
         let Scratch { history, evaluator, .. } = &mut self.scratch;
         evaluator.evaluate(history, &self.definitions.lifecycle, self.attributes.len(), t, timeline);
+    }
+
+    /// The stored history as of `t`, whatever is loaded; it stays loaded.
+    fn evaluate_stored(&mut self, customer: CustomerId, t: Instant, timeline: &mut Timeline) {
+        let changed = std::mem::take(&mut self.scratch.history);
+        std::mem::swap(&mut self.scratch.history, &mut self.scratch.spare);
+        self.load(customer);
+        self.evaluate(t, timeline);
+        self.scratch.spare = std::mem::replace(&mut self.scratch.history, changed);
     }
 
     fn contribute(&mut self, timeline: &Timeline, sign: i64) {
