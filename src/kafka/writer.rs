@@ -48,8 +48,8 @@ pub(crate) fn write_all(
     let mut fenced = BTreeMap::new();
     for job in jobs {
         let size_bytes = job.bytes.len() as u64;
-        let written = store.save(&job.partition, job.epoch, job.next_offset, &job.bytes);
-        drop(job.bytes);
+        let written = store.save(&job.partition, job.epoch, job.next_offset, job.bytes);
+        shared.metrics.store_up(!matches!(written, Err(SaveError::Unavailable(_))));
         let saved = match written {
             Ok(()) => {
                 shared.metrics.snapshot_written(job.begun.elapsed());

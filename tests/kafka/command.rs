@@ -16,14 +16,19 @@ use super::reading::GROUPINGS;
 use crate::support::cdnow;
 
 /// `churnwatch run` as a process of its own, killed when dropped.
-struct Run {
+pub struct Run {
     child: Child,
     url: String,
 }
 
 impl Run {
     fn start(config: &PathBuf) -> Self {
+        Self::start_with(config, &[])
+    }
+
+    pub fn start_with(config: &PathBuf, environment: &[(&str, &str)]) -> Self {
         let mut child = churnwatch()
+            .envs(environment.iter().copied())
             .args(["run", "--config"])
             .arg(config)
             .stdin(Stdio::null())
@@ -47,11 +52,11 @@ impl Run {
     }
 
     /// The whole page of metrics; `None` while the server does not answer.
-    fn metrics(&self) -> Option<String> {
+    pub fn metrics(&self) -> Option<String> {
         ureq::get(&self.url).call().ok()?.body_mut().read_to_string().ok()
     }
 
-    fn await_page(&self, expected: &str) {
+    pub fn await_page(&self, expected: &str) {
         let mut last = String::new();
         let matched = poll(|| {
             last = self.metrics().unwrap_or_default();
@@ -60,7 +65,7 @@ impl Run {
         assert!(matched, "{}", difference(&last, expected));
     }
 
-    fn terminate(mut self) -> ExitStatus {
+    pub fn terminate(mut self) -> ExitStatus {
         let kill = Command::new("sh").arg("-c").arg(format!("kill -TERM {}", self.child.id())).status().unwrap();
         assert!(kill.success());
         self.child.wait().unwrap()

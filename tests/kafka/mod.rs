@@ -1,6 +1,6 @@
 //! `run` against a broker inside the test process.
 
-mod command;
+pub mod command;
 pub mod fixture;
 mod outage;
 pub mod reading;
