@@ -9,6 +9,7 @@ use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusRecorder
 
 use crate::event::{Ignored, Kind, Rejection};
 use crate::gauges::{self, Exposition, Label, Type, families, family};
+use crate::kafka::Rebuild;
 use crate::shard::Counts;
 use crate::time::Instant;
 
@@ -28,6 +29,7 @@ pub struct OwnMetrics {
     rejected: [Counter; Rejection::ALL.len()],
     beyond_horizon: Counter,
     event_to_gauges_seconds: Histogram,
+    client_rebuilds: [Counter; Rebuild::ALL.len()],
     process: metrics_process::Collector,
     /// Records without a key.
     pub unkeyed_records: Counter,
@@ -63,6 +65,7 @@ impl OwnMetrics {
             beyond_horizon: counter("churnwatch_beyond_horizon_events_total"),
             event_to_gauges_seconds: recorder
                 .register_histogram(&gauges::key(family("churnwatch_event_to_gauges_seconds"), &[]), &METADATA),
+            client_rebuilds: Rebuild::ALL.map(|why| reason("churnwatch_client_rebuilds_total", why.name())),
             process: metrics_process::Collector::default(),
             unkeyed_records: counter("churnwatch_unkeyed_records_total"),
             snapshot_failures: counter("churnwatch_snapshot_failures_total"),
@@ -107,6 +110,11 @@ impl OwnMetrics {
         self.gauge("churnwatch_restore_duration_seconds", &[]).set(took.as_secs_f64());
     }
 
+    /// The Kafka client is made anew.
+    pub fn client_rebuilt(&self, reason: Rebuild) {
+        self.client_rebuilds[reason as usize].increment(1);
+    }
+
     /// The exposition text, with `process_*` as of now.
     pub fn page(&self) -> String {
         metrics::with_local_recorder(&*self.recorder, || self.process.collect());
@@ -140,6 +148,8 @@ pub struct ProcessState {
     pub tracked_cohorts: u64,
     /// Whether the brokers answer.
     pub kafka_up: bool,
+    /// How many are not read although there is something to read.
+    pub stalled_partitions: usize,
     /// Those assigned to this instance.
     pub partitions: Vec<PartitionState>,
 }
@@ -169,6 +179,7 @@ pub fn process_page(state: &ProcessState) -> String {
     set("churnwatch_tracked_customers", state.tracked_customers as f64);
     set("churnwatch_tracked_cohorts", state.tracked_cohorts as f64);
     set("churnwatch_kafka_up", f64::from(u8::from(state.kafka_up)));
+    set("churnwatch_stalled_partitions", state.stalled_partitions as f64);
     set("churnwatch_partitions_assigned", state.partitions.len() as f64);
     for partition in &state.partitions {
         let labels = [label("topic", &partition.topic), label("partition", &partition.partition.to_string())];

@@ -10,10 +10,12 @@ use tracing::{error, warn};
 use super::TopicPartition;
 use super::lifecycle::Phase;
 use super::queue::Queue;
+use super::restore::Fresh;
 use super::worker::Setup;
 use super::writer::{Job, Saved, Tell};
 use crate::shard::{Counts, Shard};
 use crate::snapshot;
+use crate::store::Epoch;
 use crate::time::Instant;
 
 /// Records taken from one partition before the next one, and messages, get their turn.
@@ -22,6 +24,10 @@ const BATCH: usize = 1024;
 /// A partition that this worker holds.
 pub(crate) struct Held {
     pub phase: Phase,
+    /// The epoch of the assignment in which it became ours.
+    pub generation: u64,
+    /// The claim under which its snapshots are saved.
+    pub epoch: Epoch,
     pub shard: Shard,
     pub queue: Option<Queue>,
     /// What of the shard's counts has been reported.
@@ -41,22 +47,25 @@ pub(crate) struct Held {
 }
 
 impl Held {
-    /// A restored shard that waits for its queue.
-    pub fn new(shard: Shard, saved: Option<Saved>, save_due: Moment) -> Self {
+    /// A restored shard and the queue that it goes on from.
+    pub fn new(fresh: Fresh, generation: u64, queue: Queue) -> Self {
+        let Fresh { shard, epoch, saved, snapshots_unreadable } = fresh;
         Self {
-            phase: Phase::Restored,
+            phase: Phase::Restoring,
+            generation,
+            epoch,
             counted: shard.counts().clone(),
             shard,
-            queue: None,
+            queue: Some(queue),
             from_beginning: saved.is_none(),
-            snapshots_unreadable: false,
+            snapshots_unreadable,
             untouched: true,
             handed_over: None,
             last_record: None,
             oldest_new: None,
             saved,
             saving: false,
-            save_due,
+            save_due: Moment::now(),
         }
     }
 
@@ -119,7 +128,8 @@ impl Held {
             return false;
         }
         let next_offset = self.shard.next_offset();
-        writer.send(Job { partition: partition.clone(), next_offset, bytes, begun, tell }).is_ok()
+        let (partition, generation, epoch) = (partition.clone(), self.generation, self.epoch);
+        writer.send(Job { partition, generation, epoch, next_offset, bytes, begun, tell }).is_ok()
     }
 }
 

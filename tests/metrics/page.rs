@@ -103,6 +103,7 @@ pub fn full_page() -> String {
         tracked_customers: 138,
         tracked_cohorts: 4,
         kafka_up: true,
+        stalled_partitions: 0,
         partitions: vec![partition],
     };
     [cohort_page(&definitions, &readings, as_of), process_page(&state), own.page()].concat()
