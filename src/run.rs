@@ -140,9 +140,9 @@ fn sessions(session: &Session, lasting: &Lasting) -> anyhow::Result<Summary> {
     let mut counts = Counts::default();
     let mut carried = Carried::new(session.options());
     let mut backoff = Backoff::default();
-    while let Some(partitions) = topics::wait(session.options(), lasting)? {
+    while let Some(topics) = topics::wait(session.options(), lasting)? {
         let begun = Moment::now();
-        let ended = session.run(carried, partitions, &mut counts)?;
+        let ended = session.run(carried, topics, &mut counts)?;
         carried = ended.carried;
         let (Course::GoOn, Some(reason)) = (lasting.course(), ended.rebuild) else { break };
         lasting.metrics.client_rebuilt(reason);

@@ -1,10 +1,5 @@
 //! How much the client may read ahead: a total, divided among the partitions before the client is made.
 
-use std::time::Duration;
-
-use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
-use rdkafka::error::KafkaResult;
-
 /// What a user may set instead, for each partition.
 pub(crate) const QUEUED_KBYTES: &str = "queued.max.messages.kbytes";
 
@@ -28,8 +23,8 @@ pub(crate) struct Prefetch {
 
 impl Prefetch {
     /// Divides a total among partitions, any number of which may be this instance's.
-    pub fn of(total_bytes: u64, partitions: usize) -> Self {
-        let each = (total_bytes / partitions.max(1) as u64).max(LEAST_BYTES_PER_PARTITION);
+    pub fn of(total_bytes: u64, partitions: u64) -> Self {
+        let each = (total_bytes / partitions.max(1)).max(LEAST_BYTES_PER_PARTITION);
         let fetch_bytes = (each / 2).min(MOST_BYTES_PER_FETCH);
         let queued_bytes = each - fetch_bytes;
         Self { queued_kbytes: queued_bytes >> 10, queued_records: queued_bytes / BYTES_PER_RECORD, fetch_bytes }
@@ -45,23 +40,6 @@ impl Prefetch {
     }
 }
 
-/// How many partitions the topics have together, or the first topic that is not there.
-pub(crate) fn count_partitions<'a, C: ConsumerContext>(
-    consumer: &BaseConsumer<C>,
-    topics: &'a [String],
-    timeout: Duration,
-) -> KafkaResult<Result<usize, &'a str>> {
-    let mut partitions = 0;
-    for topic in topics {
-        let metadata = consumer.fetch_metadata(Some(topic), timeout)?;
-        match metadata.topics().iter().map(|found| found.partitions().len()).sum() {
-            0 => return Ok(Err(topic)),
-            found => partitions += found,
-        }
-    }
-    Ok(Ok(partitions))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -71,7 +49,7 @@ mod tests {
         let total = 64 << 20;
         for partitions in [1, 2, 3, 12, 100, 1_000] {
             let Prefetch { queued_kbytes, fetch_bytes, queued_records } = Prefetch::of(total, partitions);
-            let all = ((queued_kbytes << 10) + fetch_bytes) * partitions as u64;
+            let all = ((queued_kbytes << 10) + fetch_bytes) * partitions;
             assert!(all <= total && all > total / 2, "{partitions}: {all}");
             assert!(queued_records * BYTES_PER_RECORD <= queued_kbytes << 10);
         }

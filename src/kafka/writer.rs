@@ -64,14 +64,15 @@ pub(crate) fn write_all(
         let written = store.save(&job.partition, job.epoch, job.next_offset, &bytes);
         drop(bytes);
         match &written {
-            Ok(_) => {
+            Ok(()) => {
                 shared.metrics.snapshot_written(job.begun.elapsed());
                 if std::mem::take(&mut failing) {
                     info!("snapshots are written again");
                 }
             }
-            Err(SaveError::Fenced { .. }) => {}
-            Err(error) => {
+            // The group says what it means, where it means anything.
+            Err(SaveError::Fenced { .. }) => shared.metrics.snapshots_fenced.increment(1),
+            Err(SaveError::Unavailable(error)) => {
                 shared.metrics.snapshot_failures.increment(1);
                 if !std::mem::replace(&mut failing, true) {
                     error!(
@@ -84,7 +85,7 @@ pub(crate) fn write_all(
             }
         }
         let saved = |next_offset| Saved { next_offset, time: now(), size_bytes };
-        tell(job, written.map(|_| ()), saved, news);
+        tell(job, written, saved, news);
     }
 }
 

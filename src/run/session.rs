@@ -25,6 +25,7 @@ use crate::kafka::worker::{Message, Setup, Worker};
 use crate::kafka::{Course, Lasting, Rebuild, Shared, TopicPartition, writer};
 use crate::publish::Nudge;
 use crate::publish::rounds::Rounds;
+use crate::publish::topics::Topics;
 use crate::shard::Counts;
 use crate::store::Store;
 
@@ -78,8 +79,8 @@ impl Session {
         &self.options
     }
 
-    /// Reads until the instance ends or another client is needed. `partitions` is how many there are.
-    pub fn run(&self, carried: Carried, partitions: usize, counts: &mut Counts) -> anyhow::Result<Ended> {
+    /// Reads until the instance ends or another client is needed.
+    pub fn run(&self, carried: Carried, topics: Topics, counts: &mut Counts) -> anyhow::Result<Ended> {
         let shared = Arc::new(Shared::new(self.lasting.clone()));
         let (to_writer, jobs) = unbounded();
         let (to_group, news) = unbounded();
@@ -98,9 +99,9 @@ impl Session {
         let to_workers: Vec<Sender<Message>> = mailboxes.iter().map(|mailbox| mailbox.messages.clone()).collect();
         let complaints: Arc<Complaints> = Arc::default();
         let group = Group::new(mailboxes, to_restorer, to_publisher.clone(), shared.clone());
-        let consumer = self.consumer(partitions, shared.clone(), group, complaints.clone())?;
+        let consumer = self.consumer(topics.total(), shared.clone(), group, complaints.clone())?;
 
-        let mut rounds = self.rounds(&consumer, to_workers.clone(), complaints, shared.clone(), carried);
+        let mut rounds = self.rounds(&consumer, to_workers.clone(), complaints, shared.clone(), carried, topics);
         rounds.watch.begin_again();
         self.spawn_restorers(&to_restore, to_inbox, &shared)?;
         let (store, now, writer_shared) = (self.store.clone(), self.options.now, shared.clone());
@@ -123,7 +124,7 @@ impl Session {
 
     fn consumer(
         &self,
-        partitions: usize,
+        partitions: u64,
         shared: Arc<Shared>,
         group: Group,
         complaints: Arc<Complaints>,
@@ -144,6 +145,7 @@ impl Session {
         complaints: Arc<Complaints>,
         shared: Arc<Shared>,
         carried: Carried,
+        topics: Topics,
     ) -> Rounds {
         let options = &self.options;
         Rounds {
@@ -151,7 +153,7 @@ impl Session {
             clock: options.clock,
             now: options.now,
             interval: options.publish_interval,
-            topics: options.kafka.topics.clone(),
+            topics,
             consumer: Arc::downgrade(consumer),
             workers,
             complaints,
@@ -159,7 +161,7 @@ impl Session {
             as_of: carried.as_of,
             watch: carried.watch,
             catching_up: Default::default(),
-            tracked: (0, 0),
+            tracked: None,
         }
     }
 

@@ -11,10 +11,10 @@ use rdkafka::error::KafkaError;
 
 use super::{GLANCE, Options};
 use crate::kafka::client::{self, Complaints, forward_log};
-use crate::kafka::prefetch::count_partitions;
 use crate::kafka::{Course, Lasting};
-use crate::own_metrics::{ProcessState, process_page};
-use crate::publish::Readiness;
+use crate::own_metrics::ProcessState;
+use crate::publish::topics::Topics;
+use crate::publish::{Page, Readiness};
 use crate::settings::Kafka;
 
 const QUERY_TIMEOUT: Duration = Duration::from_secs(3);
@@ -43,30 +43,32 @@ pub(super) fn client(kafka: &Kafka, complaints: Arc<Complaints>) -> anyhow::Resu
     client::consumer(&config, Asking(complaints))
 }
 
-/// How many partitions the topics have, once all of them are there; `None` where the instance ends before.
-pub(super) fn wait(options: &Options, lasting: &Lasting) -> anyhow::Result<Option<usize>> {
+/// The topics, once all of them are there; `None` where the instance ends before.
+pub(super) fn wait(options: &Options, lasting: &Lasting) -> anyhow::Result<Option<Topics>> {
     let complaints = Arc::<Complaints>::default();
     let client = client(&options.kafka, complaints.clone())?;
+    let mut topics = Topics::new(options.kafka.topics.clone());
     while lasting.course() == Course::GoOn {
         lasting.published.beat_of_kafka();
         lasting.published.beat();
-        let (kafka_up, missing) = match count_partitions(&client, &options.kafka.topics, QUERY_TIMEOUT) {
-            Ok(Ok(partitions)) => {
-                complaints.mended();
-                return Ok(Some(partitions));
-            }
-            Ok(Err(topic)) => {
-                complaints.mended();
-                (true, format!("the topic {topic:?} is not there"))
-            }
-            Err(error) => {
+        let asked = topics.ask(&client, QUERY_TIMEOUT);
+        let reason = match (&asked, topics.missing()) {
+            (Err(error), _) => {
                 complaints.hear(error.rdkafka_error_code(), &error.to_string());
-                (false, "Kafka does not answer".to_owned())
+                "Kafka does not answer".to_owned()
+            }
+            (Ok(()), Some(topic)) => {
+                complaints.mended();
+                format!("the topic {topic:?} is not there")
+            }
+            (Ok(()), None) => {
+                complaints.mended();
+                return Ok(Some(topics));
             }
         };
-        let state = ProcessState { kafka_up, ..ProcessState::default() };
-        lasting.published.process_text.store(Arc::new(process_page(&state)));
-        lasting.published.readiness.store(Arc::new(Readiness::NotReady(missing)));
+        let state = ProcessState { kafka_up: asked.is_ok(), ..ProcessState::default() };
+        lasting.published.swap(Page::withheld(state));
+        lasting.published.readiness.store(Arc::new(Readiness::NotReady(reason)));
         let until = Moment::now() + RETRY;
         while lasting.course() == Course::GoOn && Moment::now() < until {
             std::thread::sleep(GLANCE);

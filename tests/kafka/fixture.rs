@@ -114,7 +114,7 @@ impl Running {
 
     /// The published page of cohort gauges.
     pub fn page(&self) -> String {
-        self.instance.published().cohort_text.load().to_string()
+        self.instance.published().page().cohort_text.clone()
     }
 
     /// Waits until the published page is the one expected.
@@ -130,7 +130,7 @@ impl Running {
 
     /// The value of one series of the process's own metrics.
     pub fn metric(&self, series: &str) -> Option<f64> {
-        let text = format!("{}{}", self.instance.metrics().page(), self.instance.published().process_text.load());
+        let text = format!("{}{}", self.instance.metrics().page(), self.instance.published().page().process_text);
         let line = text.lines().find(|line| line.strip_prefix(series).is_some_and(|rest| rest.starts_with(' ')))?;
         line.rsplit(' ').next()?.parse().ok()
     }

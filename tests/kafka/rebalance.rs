@@ -11,7 +11,8 @@ fn union(fixture: &Fixture, instances: &[&Running]) -> Option<String> {
     let mut sum = Readings::default();
     let mut as_of = None;
     for running in instances {
-        let publication = running.instance.published().publication.load_full()?;
+        let page = running.instance.published().page();
+        let publication = page.publication.as_ref()?;
         as_of = as_of.max(Some(publication.as_of));
         sum.add(publication.readings.clone());
     }
