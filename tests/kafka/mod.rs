@@ -1,8 +1,8 @@
 //! `run` against a broker inside the test process.
 
 mod command;
-mod fixture;
+pub mod fixture;
 mod outage;
-mod reading;
-mod rebalance;
+pub mod reading;
+pub mod rebalance;
 mod restart;
