@@ -31,6 +31,10 @@ pub struct OwnMetrics {
     process: metrics_process::Collector,
     /// Records without a key.
     pub unkeyed_records: Counter,
+    /// Rejected records that the dead-letter topic has acknowledged.
+    pub dead_letters: Counter,
+    /// Rejected records that it has not acknowledged yet.
+    pub dead_letters_waiting: Gauge,
     /// Snapshots that could not be written.
     pub snapshot_failures: Counter,
     /// Snapshots that could not be restored, being damaged.
@@ -65,6 +69,8 @@ impl OwnMetrics {
                 .register_histogram(&gauges::key(family("churnwatch_event_to_gauges_seconds"), &[]), &METADATA),
             process: metrics_process::Collector::default(),
             unkeyed_records: counter("churnwatch_unkeyed_records_total"),
+            dead_letters: counter("churnwatch_dead_letters_total"),
+            dead_letters_waiting: gauge(&recorder, "churnwatch_dead_letters_waiting", &[]),
             snapshot_failures: counter("churnwatch_snapshot_failures_total"),
             restore_failures: counter("churnwatch_restore_failures_total"),
             recorder: Arc::new(recorder),
@@ -115,9 +121,13 @@ impl OwnMetrics {
 
     /// Registered when first set: before, it is absent.
     fn gauge(&self, name: &str, labels: &[Label]) -> Gauge {
-        debug_assert_eq!(family(name).kind(), Type::Gauge);
-        self.recorder.register_gauge(&gauges::key(family(name), labels), &METADATA)
+        gauge(&self.recorder, name, labels)
     }
+}
+
+fn gauge(recorder: &PrometheusRecorder, name: &str, labels: &[Label]) -> Gauge {
+    debug_assert_eq!(family(name).kind(), Type::Gauge);
+    recorder.register_gauge(&gauges::key(family(name), labels), &METADATA)
 }
 
 fn counter(recorder: &PrometheusRecorder, name: &str, labels: &[Label]) -> Counter {

@@ -20,12 +20,13 @@ use crate::kafka::as_of::AsOf;
 use crate::kafka::client::{self, Events};
 use crate::kafka::group::{self, Group};
 use crate::kafka::held::sum_counts;
+use crate::kafka::rejected::{self, Rejecting};
 use crate::kafka::worker::{Message, Setup, Worker};
-use crate::kafka::{Course, Shared, writer};
+use crate::kafka::{Course, Shared, dead_letters, writer};
 use crate::own_metrics::OwnMetrics;
 use crate::publish::rounds::Rounds;
 use crate::publish::{Nudge, Published};
-use crate::settings::{Clock, Kafka, Settings, Snapshot};
+use crate::settings::{Clock, Kafka, OnRejected, Settings, Snapshot};
 use crate::shard::Counts;
 use crate::store::Store;
 use crate::time::{Instant, Span};
@@ -108,10 +109,13 @@ impl Instance {
         let (to_writer, jobs) = unbounded();
         let (to_group, durable) = unbounded();
         let (to_publisher, nudges) = unbounded();
+        let (rejecting, delivery) = rejecting(&options.kafka, &shared.metrics)?;
         let setup = Setup {
             definitions: options.definitions.clone(),
             store: store.clone(),
             rebuild: options.rebuild.then(|| Arc::new(Mutex::new(HashSet::new()))),
+            framing: options.kafka.framing,
+            rejecting,
             max_future: options.max_future,
             snapshot_interval: options.snapshot.interval,
             now: options.now,
@@ -164,11 +168,13 @@ impl Instance {
             let writer = spawn("writer", move || writer::write_all(&jobs, &store, &writer_shared, &to_group, now))?;
             let workers: Vec<JoinHandle<Counts>> =
                 workers.into_iter().map(|worker| spawn("worker", move || worker.run())).collect::<Result<_, _>>()?;
+            let delivery = delivery.map(|delivery| spawn("letters", move || delivery.run())).transpose()?;
             let publisher = RefCell::new(Some(spawn("publisher", move || rounds.run(&nudges))?));
 
             let still_well = || {
                 let ended = workers.iter().any(JoinHandle::is_finished)
                     || writer.is_finished()
+                    || delivery.as_ref().is_some_and(JoinHandle::is_finished)
                     || publisher.borrow().as_ref().is_some_and(JoinHandle::is_finished)
                         && shared.course() == Course::GoOn;
                 if ended { Err(anyhow!("a thread ended by itself: please report this bug")) } else { Ok(()) }
@@ -188,6 +194,7 @@ impl Instance {
                 }
             }
             let _ = writer.join();
+            let _ = delivery.map(JoinHandle::join);
             leave_group(consumer);
             shared.take_failure().map_or(Ok(summary), Err)
         };
@@ -262,6 +269,19 @@ pub fn run(settings: &Settings, rebuild: bool) -> anyhow::Result<ExitCode> {
     let summary = ended?;
     info!("ended after {} records", summary.records);
     Ok(ExitCode::SUCCESS)
+}
+
+/// What becomes of rejected records, and who delivers them where they are kept.
+fn rejecting(kafka: &Kafka, metrics: &OwnMetrics) -> anyhow::Result<(Rejecting, Option<dead_letters::Delivery>)> {
+    let (mode, delivery) = match &kafka.on_rejected {
+        OnRejected::Skip => (rejected::Mode::Skip, None),
+        OnRejected::Fail => (rejected::Mode::Fail, None),
+        OnRejected::DeadLetter { topic } => {
+            let (outbox, delivery) = dead_letters::open(kafka, topic, metrics.clone())?;
+            (rejected::Mode::DeadLetter(outbox), Some(delivery))
+        }
+    };
+    Ok((Rejecting::new(mode), delivery))
 }
 
 /// Waits for SIGTERM, Ctrl-C, or the end of the instance by itself.

@@ -1,8 +1,8 @@
 //! The Kafka side of the shell: partitions in, shards read to a known offset, snapshots before commits.
 //!
 //! One thread polls the client (`group`: rebalances, errors, statistics), workers own the shards and pull
-//! from their partitions' queues (`worker`), one writes snapshots (`writer`). They exchange messages; no
-//! lock is held on the path of an event.
+//! from their partitions' queues (`worker`), one writes snapshots (`writer`), one rejected records to their topic
+//! (`dead_letters`). They exchange messages; no lock is held on the path of an event.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -14,11 +14,13 @@ use crate::publish::{Published, Readiness};
 
 pub(crate) mod as_of;
 pub(crate) mod client;
+pub(crate) mod dead_letters;
 pub(crate) mod group;
 pub(crate) mod held;
 pub(crate) mod lifecycle;
 pub mod produce;
 pub(crate) mod queue;
+pub(crate) mod rejected;
 pub(crate) mod worker;
 pub(crate) mod writer;
 

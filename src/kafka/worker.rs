@@ -10,17 +10,23 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use rdkafka::error::RDKafkaErrorCode;
 use tracing::error;
 
-use super::held::Held;
+use super::held::{Held, ReadError};
 use super::lifecycle::{Duty, Event, Phase, step};
 use super::queue::Queue;
+use super::rejected::{self, Rejecting};
 use super::writer::{Durable, Job, Saved, Tell};
 use super::{Shared, TopicPartition};
 use crate::cohort::Definitions;
+use crate::framing::Framing;
 use crate::readings::Readings;
 use crate::shard::{Counts, HashKey, Shard};
 use crate::snapshot;
 use crate::store::Store;
 use crate::time::{Instant, Span};
+
+mod leaving;
+
+use leaving::Leaving;
 
 /// A wake-up that got lost would cost this much.
 const IDLE: Duration = Duration::from_millis(500);
@@ -67,6 +73,11 @@ pub(crate) enum Message {
     Saved {
         partition: TopicPartition,
         saved: Option<Saved>,
+    },
+    /// The dead-letter topic has acknowledged the record at the offset.
+    Delivered {
+        partition: TopicPartition,
+        offset: i64,
     },
     /// Save and let go. The sender is dropped once the partition's queue and shard are.
     Revoke {
@@ -122,6 +133,8 @@ pub(crate) struct Setup {
     pub store: Store,
     /// For `--rebuild`: the partitions whose old snapshots are set aside already.
     pub rebuild: Option<Arc<Mutex<HashSet<TopicPartition>>>>,
+    pub framing: Framing,
+    pub rejecting: Rejecting,
     pub max_future: Span,
     pub snapshot_interval: Duration,
     pub now: fn() -> Instant,
@@ -135,6 +148,7 @@ pub(crate) struct Worker {
     own: Sender<Message>,
     messages: Receiver<Message>,
     held: BTreeMap<TopicPartition, Held>,
+    leaving: Vec<Leaving>,
     pending: Vec<Reach>,
     /// Whether a wake-up is on its way: more than one would only fill the channel.
     awake: Arc<AtomicBool>,
@@ -143,7 +157,16 @@ pub(crate) struct Worker {
 
 impl Worker {
     pub fn new(setup: Setup, own: Sender<Message>, messages: Receiver<Message>, awake: Arc<AtomicBool>) -> Self {
-        Self { setup, own, messages, held: BTreeMap::new(), pending: Vec::new(), awake, total: Counts::default() }
+        Self {
+            setup,
+            own,
+            messages,
+            held: BTreeMap::new(),
+            leaving: Vec::new(),
+            pending: Vec::new(),
+            awake,
+            total: Counts::default(),
+        }
     }
 
     /// Works until told to end; returns what became of all records.
@@ -156,6 +179,7 @@ impl Worker {
             }
             let busy = self.read_all();
             self.save_due();
+            self.give_up_overdue();
             self.answer_reached();
             if busy {
                 continue;
@@ -204,6 +228,7 @@ impl Worker {
                     held.saved = saved.or(held.saved);
                 }
             }
+            Message::Delivered { partition, offset } => self.delivered(&partition, offset),
             Message::Revoke { partition, reply } => self.release(&partition, Event::Revoked, reply),
             Message::Lose { partition, reply } => self.release(&partition, Event::Lost, reply),
             Message::End => return false,
@@ -282,10 +307,7 @@ impl Worker {
     /// Records that were never read are gone from the broker: whatever is counted from here on is wrong.
     fn broke(&mut self, partition: &TopicPartition, what: &str) {
         let Some(next_offset) = self.held.get(partition).map(|held| held.shard.next_offset()) else { return };
-        if self.duty(partition, Event::Broke) == Duty::Quarantine {
-            if let Some(held) = self.held.get_mut(partition) {
-                held.queue = None;
-            }
+        if self.quarantine(partition) {
             self.setup.shared.fail(anyhow!(
                 "{partition} is to be read from offset {next_offset} on, but {what}: the records between were \
                  deleted (retention) or the topic was created anew. Either bring them back, or start once with \
@@ -295,15 +317,24 @@ impl Worker {
         }
     }
 
+    /// Reads no further, and saves nothing more; whether it did until now.
+    fn quarantine(&mut self, partition: &TopicPartition) -> bool {
+        let now = self.duty(partition, Event::Broke) == Duty::Quarantine;
+        if now && let Some(held) = self.held.get_mut(partition) {
+            held.queue = None;
+        }
+        now
+    }
+
     /// Takes a batch from every queue; whether there was anything.
     fn read_all(&mut self) -> bool {
         let mut busy = false;
-        let mut broken = Vec::new();
+        let (mut broken, mut rejected) = (Vec::new(), Vec::new());
         for (partition, held) in &mut self.held {
             if held.phase != Phase::Reading {
                 continue;
             }
-            let taken = held.read(&self.setup);
+            let taken = held.read(partition, &self.setup, &self.own);
             held.report(&self.setup, &mut self.total);
             match taken {
                 Ok(0) => {
@@ -312,15 +343,22 @@ impl Worker {
                     }
                 }
                 Ok(_) => busy = true,
-                Err(error) if error.rdkafka_error_code() == Some(RDKafkaErrorCode::AutoOffsetReset) => {
+                Err(ReadError::Client(error))
+                    if error.rdkafka_error_code() == Some(RDKafkaErrorCode::AutoOffsetReset) =>
+                {
                     broken.push(partition.clone());
                 }
                 // Said once where it was received; the client goes on trying.
-                Err(_) => busy = true,
+                Err(ReadError::Client(_)) => busy = true,
+                Err(ReadError::Rejected { offset, why }) => rejected.push((partition.clone(), offset, why)),
             }
         }
         for partition in broken {
             self.broke(&partition, "the broker does not hold that offset");
+        }
+        for (partition, offset, why) in rejected {
+            self.quarantine(&partition);
+            self.setup.shared.fail(rejected::failure(&partition, offset, why));
         }
         busy
     }
@@ -328,7 +366,8 @@ impl Worker {
     fn save_due(&mut self) {
         let now = Moment::now();
         for (partition, held) in &mut self.held {
-            if held.phase != Phase::Reading || now < held.save_due || held.saving {
+            if held.phase != Phase::Reading || held.waits_for_letters(&self.setup) || now < held.save_due || held.saving
+            {
                 continue;
             }
             held.save_due = now + self.setup.snapshot_interval;
@@ -350,6 +389,7 @@ impl Worker {
                     let _ = reply.send(Durable { partition: partition.clone(), next_offset });
                 } else {
                     held.save(partition, &self.setup.writer, Tell::Rebalance(reply));
+                    self.leave(partition, held);
                 }
             }
             Duty::Release | Duty::Nothing | Duty::Restore | Duty::Read | Duty::Quarantine | Duty::Refuse => {}
