@@ -12,11 +12,13 @@ test: tools fmt clippy doc contract unit integration
 # With CI set, a missing tool is a failure; without it, what does not run is said at the start and at the end.
 PROMTOOL := $(shell command -v promtool)
 BUF := $(shell command -v buf)
-MISSING := $(strip $(if $(PROMTOOL),,promtool) $(if $(BUF),,buf))
+# What starts Apache Kafka, unless a cluster is given.
+KAFKA := $(or $(KAFKA_BOOTSTRAP_SERVERS),$(and $(shell command -v java),$(shell command -v mvn)))
+MISSING := $(strip $(if $(PROMTOOL),,promtool) $(if $(BUF),,buf) $(if $(KAFKA),,java-and-maven))
 
 tools:
 ifneq ($(MISSING),)
-	@echo "Not installed: $(MISSING). What needs it does not run. (Debian: apt install prometheus; pip install buf-bin)" >&2
+	@echo "Not installed: $(MISSING). What needs it does not run. (Debian: apt install prometheus default-jre-headless maven; pip install buf-bin)" >&2
 	@test -z "$(CI)"
 endif
 
@@ -36,7 +38,8 @@ contract:
 unit:
 	$(CARGO) test $(LOCKED) --lib --bins
 
-# Everything from outside: the model, the scenarios, end to end with the embedded broker, and the memory budget.
+# Everything from outside: the model, the scenarios, end to end with the embedded broker and with Apache Kafka (which
+# tests/apache-kafka/pom.xml gets; KAFKA_BOOTSTRAP_SERVERS names a cluster to use instead), and the memory budget.
 integration:
 	$(CARGO) test $(LOCKED) --test it --test memory
 

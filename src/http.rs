@@ -172,9 +172,8 @@ fn router(pages: Pages) -> Router {
 }
 
 async fn metrics(State(pages): State<Pages>) -> Response {
-    let published = &pages.published;
-    let (cohorts, process) = (published.cohort_text.load(), published.process_text.load());
-    let text = [cohorts.as_str(), process.as_str(), &pages.own.page()].concat();
+    let page = pages.published.page();
+    let text = [&*page.cohort_text, &*page.process_text, &*pages.own.page()].concat();
     ([(header::CONTENT_TYPE, EXPOSITION_CONTENT_TYPE)], text).into_response()
 }
 

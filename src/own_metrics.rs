@@ -1,6 +1,7 @@
 //! The process's own metrics: what lives as long as the process in [`OwnMetrics`], what comes and goes with
 //! the assigned partitions in [`ProcessState`].
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -37,6 +38,8 @@ pub struct OwnMetrics {
     pub dead_letters_waiting: Gauge,
     /// Snapshots that could not be written.
     pub snapshot_failures: Counter,
+    /// Snapshots refused because the partition has another owner.
+    pub snapshots_fenced: Counter,
     /// Snapshots that could not be restored, being damaged.
     pub restore_failures: Counter,
 }
@@ -72,6 +75,7 @@ impl OwnMetrics {
             dead_letters: counter("churnwatch_dead_letters_total"),
             dead_letters_waiting: gauge(&recorder, "churnwatch_dead_letters_waiting", &[]),
             snapshot_failures: counter("churnwatch_snapshot_failures_total"),
+            snapshots_fenced: counter("churnwatch_snapshots_fenced_total"),
             restore_failures: counter("churnwatch_restore_failures_total"),
             recorder: Arc::new(recorder),
         };
@@ -146,12 +150,21 @@ pub struct ProcessState {
     pub as_of: Option<Instant>,
     /// Of the published cohort gauges ([`gauges::history_start`]).
     pub history_start: Option<Instant>,
-    pub tracked_customers: u64,
-    pub tracked_cohorts: u64,
+    /// Of the last publication; `None` before the first.
+    pub tracked: Option<Tracked>,
     /// Whether the brokers answer.
     pub kafka_up: bool,
     /// Those assigned to this instance.
     pub partitions: Vec<PartitionState>,
+    /// How many partitions each subscribed topic has, where that is known; assigned to whomever.
+    pub topics: BTreeMap<String, u64>,
+}
+
+/// What is held in memory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tracked {
+    pub customers: u64,
+    pub cohorts: u64,
 }
 
 /// One assigned partition.
@@ -159,6 +172,8 @@ pub struct ProcessState {
 pub struct PartitionState {
     pub topic: String,
     pub partition: i32,
+    /// Whether the cohort gauges on the page cover it.
+    pub published: bool,
     /// End offset less next offset, once the end offset is known.
     pub lag: Option<u64>,
     /// Zero at the end; else the age of the last record read, once there is one.
@@ -176,13 +191,19 @@ pub fn process_page(state: &ProcessState) -> String {
         |name: &str, time: Option<Instant>| time.into_iter().for_each(|time| set(name, time.as_seconds_f64()));
     set_time("churnwatch_as_of_timestamp_seconds", state.as_of);
     set_time("churnwatch_history_start_timestamp_seconds", state.history_start);
-    set("churnwatch_tracked_customers", state.tracked_customers as f64);
-    set("churnwatch_tracked_cohorts", state.tracked_cohorts as f64);
+    if let Some(tracked) = state.tracked {
+        set("churnwatch_tracked_customers", tracked.customers as f64);
+        set("churnwatch_tracked_cohorts", tracked.cohorts as f64);
+    }
     set("churnwatch_kafka_up", f64::from(u8::from(state.kafka_up)));
     set("churnwatch_partitions_assigned", state.partitions.len() as f64);
+    for (topic, &partitions) in &state.topics {
+        page.set(family("churnwatch_topic_partitions"), &[label("topic", topic)], partitions as f64);
+    }
     for partition in &state.partitions {
         let labels = [label("topic", &partition.topic), label("partition", &partition.partition.to_string())];
         let set = |name: &str, value: f64| page.set(family(name), &labels, value);
+        set("churnwatch_partition_published", f64::from(u8::from(partition.published)));
         if let Some(lag) = partition.lag {
             set("churnwatch_kafka_consumer_lag", lag as f64);
         }

@@ -1,37 +1,59 @@
 //! What is published: the texts that scrapes are answered with, and whether the process is ready and well.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant as MonotonicInstant};
 
-use arc_swap::{ArcSwap, ArcSwapOption};
+use arc_swap::ArcSwap;
 
+use crate::own_metrics::{ProcessState, process_page};
 use crate::readings::Readings;
 use crate::time::Instant;
 
 mod catching_up;
 pub(crate) mod rounds;
+pub(crate) mod topics;
 
 /// Asks for a publication before the interval is over.
 pub(crate) struct Nudge;
 
-/// The last published texts, swapped in whole: a reader waits for nobody.
+/// What was published last: a reader waits for nobody.
 pub struct Published {
-    /// The cohort gauges ([`crate::gauges::cohort_page`]); empty while nothing may be published.
-    pub cohort_text: ArcSwap<String>,
-    /// The gauges of what comes and goes ([`crate::own_metrics::process_page`]).
-    pub process_text: ArcSwap<String>,
+    page: ArcSwap<Page>,
     pub readiness: ArcSwap<Readiness>,
-    /// The numbers behind the cohort gauges, for who wants them as numbers; `None` while withheld.
-    pub publication: ArcSwapOption<Publication>,
-    /// Milliseconds; [`NEVER`] while nothing is published.
-    as_of: AtomicI64,
     started: MonotonicInstant,
     last_beat_ms: AtomicU64,
     stalled_after: Duration,
 }
 
-const NEVER: i64 = i64::MIN;
+/// What one scrape sees of everything that comes and goes. Swapped in whole, so that its parts always agree.
+#[derive(Default)]
+pub struct Page {
+    /// The cohort gauges ([`crate::gauges::cohort_page`]); empty while nothing may be published.
+    pub cohort_text: String,
+    /// The gauges of what comes and goes ([`process_page`]).
+    pub process_text: String,
+    /// The numbers behind the cohort gauges, for who wants them as numbers; `None` while withheld.
+    pub publication: Option<Publication>,
+    state: ProcessState,
+}
+
+impl Page {
+    /// With cohort gauges that cover all of the state's partitions.
+    pub fn published(publication: Publication, cohort_text: String, mut state: ProcessState) -> Self {
+        state.as_of = Some(publication.as_of);
+        state.partitions.iter_mut().for_each(|partition| partition.published = true);
+        Self { cohort_text, process_text: process_page(&state), publication: Some(publication), state }
+    }
+
+    /// Without cohort gauges: absent, never wrong.
+    pub fn withheld(mut state: ProcessState) -> Self {
+        state.as_of = None;
+        state.history_start = None;
+        state.partitions.iter_mut().for_each(|partition| partition.published = false);
+        Self { process_text: process_page(&state), state, ..Self::default() }
+    }
+}
 
 /// One consistent set of numbers: every shard's as of the same instant.
 #[derive(Debug)]
@@ -52,33 +74,32 @@ impl Published {
     /// Nothing yet. Without a [`Self::beat`] for `stalled_after`, the process counts as stalled.
     pub fn new(stalled_after: Duration) -> Self {
         Self {
-            cohort_text: ArcSwap::default(),
-            process_text: ArcSwap::default(),
+            page: ArcSwap::default(),
             readiness: ArcSwap::from_pointee(Readiness::NotReady("starting".to_owned())),
-            publication: ArcSwapOption::empty(),
-            as_of: AtomicI64::new(NEVER),
             started: MonotonicInstant::now(),
             last_beat_ms: AtomicU64::new(0),
             stalled_after,
         }
     }
 
-    /// Publishes the cohort gauges as of an instant.
-    pub fn publish(&self, cohort_text: String, as_of: Instant) {
-        self.cohort_text.store(Arc::new(cohort_text));
-        self.as_of.store(as_of.as_millis(), Ordering::Relaxed);
+    /// What a scrape is answered with.
+    pub fn page(&self) -> Arc<Page> {
+        self.page.load_full()
     }
 
-    /// Takes the cohort gauges back: absent, never wrong.
+    /// Replaces the page.
+    pub fn swap(&self, page: Page) {
+        self.page.store(Arc::new(page));
+    }
+
+    /// Takes the cohort gauges back, and with them what the page says of them.
     pub fn withhold(&self) {
-        self.publication.store(None);
-        self.cohort_text.store(Arc::default());
-        self.as_of.store(NEVER, Ordering::Relaxed);
+        self.swap(Page::withheld(self.page.load().state.clone()));
     }
 
     /// What the published cohort gauges are as of.
     pub fn as_of(&self) -> Option<Instant> {
-        Some(self.as_of.load(Ordering::Relaxed)).filter(|&ms| ms != NEVER).map(Instant::from_millis)
+        self.page.load().publication.as_ref().map(|publication| publication.as_of)
     }
 
     /// Says that the engine makes progress.

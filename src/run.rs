@@ -25,6 +25,7 @@ use crate::kafka::worker::{Message, Setup, Worker};
 use crate::kafka::{Course, Shared, dead_letters, writer};
 use crate::own_metrics::OwnMetrics;
 use crate::publish::rounds::Rounds;
+use crate::publish::topics::Topics;
 use crate::publish::{Nudge, Published};
 use crate::settings::{Clock, Kafka, OnRejected, Settings, Snapshot};
 use crate::shard::Counts;
@@ -103,7 +104,7 @@ impl Instance {
     /// not there is waited for.
     #[expect(clippy::too_many_lines, reason = "all threads and channels, wired in one place in the order data flows")]
     pub fn start(options: Options) -> anyhow::Result<Self> {
-        let store = Store::open(&options.snapshot.directory, options.snapshot.keep)?;
+        let store = Store::open(&options.snapshot)?;
         let shared = Arc::new(Shared::new(OwnMetrics::new(), Arc::new(Published::new(STALLED_AFTER))));
 
         let (to_writer, jobs) = unbounded();
@@ -150,14 +151,14 @@ impl Instance {
             clock: options.clock,
             now: options.now,
             interval: options.publish_interval,
-            topics: options.kafka.topics.clone(),
+            topics: Topics::new(options.kafka.topics.clone()),
             consumer: Arc::downgrade(&consumer),
             workers: to_workers.clone(),
             complaints,
             shared: shared.clone(),
             as_of: AsOf::default(),
             catching_up: Default::default(),
-            tracked: (0, 0),
+            tracked: None,
         };
 
         let now = options.now;

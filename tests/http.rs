@@ -6,13 +6,22 @@ use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use churnwatch::http::{ListenError, Server, bind};
-use churnwatch::own_metrics::{OwnMetrics, PartitionState, ProcessState, process_page};
-use churnwatch::publish::{Published, Readiness};
+use churnwatch::own_metrics::{OwnMetrics, PartitionState, ProcessState};
+use churnwatch::publish::{Page, Publication, Published, Readiness};
+use churnwatch::readings::Readings;
 use churnwatch::time::Instant;
 
 use crate::support::until;
 
 const COHORTS: &str = "# TYPE churnwatch_customers gauge\nchurnwatch_customers{cohort_by=\"everyone\"} 7\n";
+
+/// A page with this text of cohort gauges, and one partition.
+fn page(cohort_text: &str, as_of_ms: i64) -> Page {
+    let partition = PartitionState { topic: "events".to_owned(), partition: 3, lag: Some(5), ..Default::default() };
+    let state = ProcessState { partitions: vec![partition], ..Default::default() };
+    let publication = Publication { as_of: Instant::from_millis(as_of_ms), readings: Readings::default() };
+    Page::published(publication, cohort_text.to_owned(), state)
+}
 
 struct Served {
     published: Arc<Published>,
@@ -78,10 +87,7 @@ impl Served {
 #[test]
 fn metrics_are_all_three_texts_under_the_full_content_type() {
     let served = serve(LONG);
-    served.published.publish(COHORTS.to_owned(), Instant::from_millis(1_000));
-    let partition = PartitionState { topic: "events".to_owned(), partition: 3, lag: Some(5), ..Default::default() };
-    let state = ProcessState { partitions: vec![partition], ..Default::default() };
-    served.published.process_text.store(Arc::new(process_page(&state)));
+    served.published.swap(page(COHORTS, 1_000));
 
     let answer = served.get("/metrics");
     assert_eq!(answer.status, 200);
@@ -194,7 +200,8 @@ fn the_index_links_the_pages_and_says_as_of() {
     assert_eq!(before.header("content-type"), Some("text/html; charset=utf-8"));
     assert!(before.body.contains("nothing is published yet") && !before.body.contains("<script>"), "{}", before.body);
 
-    served.published.publish(COHORTS.to_owned(), Instant::parse_rfc3339("2026-02-01T10:00:00Z").unwrap());
+    let as_of = Instant::parse_rfc3339("2026-02-01T10:00:00Z").unwrap();
+    served.published.swap(page(COHORTS, as_of.as_millis()));
     let body = served.get("/").body;
     for part in ["as of 2026-02-01T10:00:00Z", env!("CARGO_PKG_VERSION"), "/metrics", "/-/ready", "/-/healthy"] {
         assert!(body.contains(part), "{part} in {body}");
@@ -207,10 +214,10 @@ fn scrapes_are_answered_with_the_last_page_while_the_engine_is_busy() {
     let (busy, release) = (mpsc::channel(), mpsc::channel());
     let published = served.published.clone();
     let engine = std::thread::spawn(move || {
-        published.publish("first 1\n".to_owned(), Instant::from_millis(1));
+        published.swap(page("first 1\n", 1));
         busy.0.send(()).unwrap();
         release.1.recv().unwrap();
-        published.publish("second 2\n".to_owned(), Instant::from_millis(2));
+        published.swap(page("second 2\n", 2));
     });
     busy.1.recv().unwrap();
     for _ in 0..20 {
@@ -219,8 +226,46 @@ fn scrapes_are_answered_with_the_last_page_while_the_engine_is_busy() {
     release.0.send(()).unwrap();
     engine.join().unwrap();
     assert!(served.get("/metrics").body.starts_with("second 2\n"));
+}
+
+#[test]
+fn a_withheld_page_says_nothing_of_what_was_published() {
+    let served = serve(LONG);
+    let has = |name: &str| served.get("/metrics").body.lines().any(|line| line.starts_with(name));
+    served.published.swap(page(COHORTS, 1_000));
+    let published = "churnwatch_partition_published{topic=\"events\",partition=\"3\"} 1";
+    assert!(has("churnwatch_as_of_timestamp_seconds 1") && has(published) && has("churnwatch_customers"));
     served.published.withhold();
-    assert!(served.get("/metrics").body.starts_with("# HELP churnwatch_events_total"));
+    let withheld = "churnwatch_partition_published{topic=\"events\",partition=\"3\"} 0";
+    assert!(!has("churnwatch_as_of_timestamp_seconds") && has(withheld) && !has("churnwatch_customers"));
+    assert!(has("churnwatch_kafka_consumer_lag{"), "what is not of the gauges stays");
+}
+
+#[test]
+fn one_scrape_never_mixes_two_pages() {
+    let served = serve(LONG);
+    let published = served.published.clone();
+    let (stop, stopped) = mpsc::channel::<()>();
+    let engine = std::thread::spawn(move || {
+        for round in (1..).take_while(|_| stopped.try_recv() != Err(mpsc::TryRecvError::Disconnected)) {
+            published.swap(page(&format!("round {round}\n"), round * 1_000));
+            published.withhold();
+        }
+    });
+    let mut seen = (0, 0);
+    // Each kind of page has to come by, however the threads take turns.
+    until("both kinds of page seen often", || {
+        let body = served.get("/metrics").body;
+        let value = |name: &str| body.lines().find_map(|line| line.strip_prefix(name)).map(str::to_owned);
+        let round = value("round ");
+        assert_eq!(value("churnwatch_as_of_timestamp_seconds "), round, "{body}");
+        let covered = value("churnwatch_partition_published{topic=\"events\",partition=\"3\"} ").unwrap_or_default();
+        assert!(covered.is_empty() || (covered == "1") == round.is_some(), "{body}");
+        *if round.is_some() { &mut seen.0 } else { &mut seen.1 } += 1;
+        seen.0 > 50 && seen.1 > 50
+    });
+    drop(stop);
+    engine.join().unwrap();
 }
 
 #[test]

@@ -53,10 +53,10 @@ impl<'a> Show<'a> {
 
     /// Takes in what is published now, once they cover the past: before, the numbers are those of weeks ago.
     fn catch_up(&mut self) {
-        let published = self.instance.published();
-        let Some(as_of) = published.as_of() else { return };
+        let page = self.instance.published().page();
+        let Some(as_of) = page.publication.as_ref().map(|publication| publication.as_of) else { return };
         if Some(as_of) != self.shown_as_of && self.progress.is_past_covered(as_of, self.instance.records()) {
-            self.board.update(as_of, &Page::parse(&published.cohort_text.load()));
+            self.board.update(as_of, &Page::parse(&page.cohort_text));
             self.shown_as_of = Some(as_of);
         }
     }

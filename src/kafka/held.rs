@@ -18,6 +18,7 @@ use crate::event::Rejection;
 use crate::framing::SCHEMA_ID_HEADER;
 use crate::shard::{Counts, Outcome, Shard};
 use crate::snapshot;
+use crate::store::Epoch;
 use crate::time::Instant;
 
 /// Records taken from one partition before the next one, and messages, get their turn.
@@ -37,6 +38,8 @@ pub(crate) enum ReadError {
 pub(crate) struct Held {
     pub phase: Phase,
     pub shard: Shard,
+    /// The claim under which its snapshots are saved.
+    pub epoch: Epoch,
     pub queue: Option<Queue>,
     /// What of the shard's counts has been reported.
     pub counted: Counts,
@@ -58,11 +61,12 @@ pub(crate) struct Held {
 
 impl Held {
     /// A restored shard that waits for its queue.
-    pub fn new(shard: Shard, saved: Option<Saved>, save_due: Moment) -> Self {
+    pub fn new(shard: Shard, epoch: Epoch, saved: Option<Saved>, save_due: Moment) -> Self {
         Self {
             phase: Phase::Restored,
             counted: shard.counts().clone(),
             shard,
+            epoch,
             queue: None,
             from_beginning: saved.is_none(),
             snapshots_unreadable: false,
@@ -163,7 +167,7 @@ impl Held {
             return false;
         }
         let next_offset = self.shard.next_offset();
-        let job = Job { partition: partition.clone(), next_offset, bytes, begun, tell };
+        let job = Job { partition: partition.clone(), epoch: self.epoch, next_offset, bytes, begun, tell };
         self.letters.pass(job).is_none_or(|job| writer.send(job).is_ok())
     }
 }

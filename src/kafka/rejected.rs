@@ -161,11 +161,19 @@ mod tests {
 
     use super::*;
     use crate::kafka::writer::Tell;
+    use crate::store::Epoch;
 
     fn snapshot(next_offset: i64) -> Job {
         let (worker, _) = crossbeam_channel::unbounded();
         let partition = TopicPartition { topic: "t".into(), partition: 0 };
-        Job { partition, next_offset, bytes: Vec::new(), begun: Moment::now(), tell: Tell::Worker(worker) }
+        Job {
+            partition,
+            epoch: Epoch(1),
+            next_offset,
+            bytes: Vec::new(),
+            begun: Moment::now(),
+            tell: Tell::Worker(worker),
+        }
     }
 
     #[test]

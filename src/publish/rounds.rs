@@ -14,15 +14,15 @@ use rdkafka::{Offset, TopicPartitionList};
 use tracing::debug;
 
 use super::catching_up::CatchingUp;
-use super::{Nudge, Publication, Readiness};
+use super::topics::Topics;
+use super::{Nudge, Page, Publication, Readiness};
 use crate::cohort::Definitions;
 use crate::gauges;
 use crate::kafka::as_of::{AsOf, HowFar};
 use crate::kafka::client::{Complaints, Events};
 use crate::kafka::worker::{Message, Numbers, Progress, Reach};
 use crate::kafka::{Course, Shared, TopicPartition};
-use crate::own_metrics::{PartitionState, ProcessState, process_page};
-use crate::readings::Readings;
+use crate::own_metrics::{PartitionState, ProcessState, Tracked};
 use crate::settings::Clock;
 use crate::time::{Instant, Span};
 
@@ -39,14 +39,15 @@ pub(crate) struct Rounds {
     pub clock: Clock,
     pub now: fn() -> Instant,
     pub interval: Duration,
-    pub topics: Vec<String>,
+    pub topics: Topics,
     pub consumer: Weak<BaseConsumer<Events>>,
     pub workers: Vec<Sender<Message>>,
     pub complaints: Arc<Complaints>,
     pub shared: Arc<Shared>,
     pub as_of: AsOf,
     pub catching_up: CatchingUp,
-    pub tracked: (u64, u64),
+    /// Of the last publication.
+    pub tracked: Option<Tracked>,
 }
 
 impl Rounds {
@@ -76,13 +77,14 @@ impl Rounds {
     fn round(&mut self) -> Duration {
         let published = self.shared.published.clone();
         published.beat();
+        let now = (self.now)();
         let (epoch, assigned) = {
             let assignment = self.shared.assignment();
             (assignment.epoch, assignment.partitions.clone())
         };
         let Some(assigned) = assigned else {
             let (up, readiness) = self.look_around();
-            self.tell(up, &[], &BTreeMap::new(), None);
+            self.withhold(up, &[], &BTreeMap::new());
             published.readiness.store(Arc::new(match readiness {
                 Readiness::Ready => {
                     Readiness::NotReady("waiting for the consumer group to assign partitions".to_owned())
@@ -95,16 +97,17 @@ impl Rounds {
         if assigned.is_empty() {
             // A standby: the other instances have all partitions.
             let (up, readiness) = self.look_around();
-            self.tell(up, &[], &BTreeMap::new(), None);
+            self.tracked = Some(Tracked::default());
+            self.withhold(up, &[], &BTreeMap::new());
             published.readiness.store(Arc::new(readiness));
-            return self.interval;
+            return self.until_next_round(now);
         }
 
-        let now = (self.now)();
         let ends = self.end_offsets(&assigned);
         let up = !ends.is_empty();
         if up {
             self.set_goals(&assigned);
+            self.refresh_topics();
         }
         let caught_up_before = self.catching_up.ends().is_empty();
         let (to_reach, patience) = match self.clock {
@@ -122,13 +125,25 @@ impl Rounds {
                     None => "waiting for the end offsets".to_owned(),
                     Some(records) => format!("catching up: {records} offsets to go"),
                 };
-                self.tell(up, &progress, &ends, None);
+                self.withhold(up, &progress, &ends);
                 published.readiness.store(Arc::new(Readiness::NotReady(reason)));
                 return if up { Duration::ZERO } else { SOON };
             }
         }
         self.publish(epoch, &assigned, now, up, &progress, &ends);
-        self.interval
+        self.until_next_round(now)
+    }
+
+    /// By the wall clock the next multiple of the interval: so instances of one group, which know nothing of each other,
+    /// publish as of the same instants.
+    fn until_next_round(&self, now: Instant) -> Duration {
+        match self.clock {
+            Clock::Wall => {
+                let interval_ms = self.interval.as_millis().max(1) as i64;
+                Duration::from_millis((interval_ms - now.as_millis().rem_euclid(interval_ms)) as u64)
+            }
+            Clock::Event => self.interval,
+        }
     }
 
     /// Publishes the numbers as of what has been read, unless partitions come or go meanwhile.
@@ -149,11 +164,14 @@ impl Rounds {
             Readiness::NotReady("Kafka does not answer: the numbers stand still".to_owned())
         };
         let t = match self.clock {
-            Clock::Wall => self.as_of.by_wall_clock(now, progress.iter().map(|p| how_far(p, ends))),
+            Clock::Wall => {
+                let grain = Span::from_millis(self.interval.as_millis() as i64);
+                self.as_of.by_wall_clock(now, grain, progress.iter().map(|p| how_far(p, ends)))
+            }
             Clock::Event => self.as_of.by_events(progress.iter().filter_map(|p| p.latest_event).max()),
         };
         let Some(t) = t else {
-            self.tell(up, progress, ends, None);
+            self.withhold(up, progress, ends);
             published.readiness.store(Arc::new(match self.clock {
                 // A topic without events is read to its end.
                 Clock::Event => readiness,
@@ -164,16 +182,17 @@ impl Rounds {
         let Some(numbers) = self.advance(t, assigned) else { return };
         let text = gauges::cohort_page(&self.definitions, &numbers.readings, t);
         let publication = Publication { as_of: t, readings: numbers.readings };
-        self.tracked = (numbers.tracked_customers, numbers.tracked_cohorts);
+        self.tracked = Some(Tracked { customers: numbers.tracked_customers, cohorts: numbers.tracked_cohorts });
+        let mut state = self.state(up, progress, ends);
+        state.history_start = gauges::history_start(&self.definitions, &publication.readings);
+        let page = Page::published(publication, text, state);
         {
             // A rebalance changes the epoch and withholds under the same lock.
             let assignment = self.shared.assignment();
             if assignment.epoch != epoch || !self.goes_on() {
                 return;
             }
-            self.tell(up, progress, ends, Some(&publication));
-            published.publication.store(Some(Arc::new(publication)));
-            published.publish(text, t);
+            published.swap(page);
             published.readiness.store(Arc::new(readiness));
         }
         let after = (self.now)();
@@ -185,25 +204,26 @@ impl Rounds {
     }
 
     /// Whether Kafka answers, and whether it has the topics.
-    fn look_around(&self) -> (bool, Readiness) {
+    fn look_around(&mut self) -> (bool, Readiness) {
         let Some(consumer) = self.consumer.upgrade() else {
             return (false, Readiness::NotReady("ending".to_owned()));
         };
-        for topic in &self.topics {
-            match consumer.fetch_metadata(Some(topic), QUERY_TIMEOUT) {
-                Err(error) => {
-                    self.complaints.hear(error.rdkafka_error_code(), &error.to_string());
-                    return (false, Readiness::NotReady("Kafka does not answer".to_owned()));
-                }
-                Ok(metadata) => {
-                    self.complaints.mended();
-                    if metadata.topics().iter().all(|found| found.partitions().is_empty()) {
-                        return (true, Readiness::NotReady(format!("the topic {topic:?} is not there")));
-                    }
-                }
-            }
+        if let Err(error) = self.topics.ask(&consumer, QUERY_TIMEOUT) {
+            self.complaints.hear(error.rdkafka_error_code(), &error.to_string());
+            return (false, Readiness::NotReady("Kafka does not answer".to_owned()));
         }
-        (true, Readiness::Ready)
+        self.complaints.mended();
+        match self.topics.missing() {
+            Some(topic) => (true, Readiness::NotReady(format!("the topic {topic:?} is not there"))),
+            None => (true, Readiness::Ready),
+        }
+    }
+
+    fn refresh_topics(&mut self) {
+        let Some(consumer) = self.consumer.upgrade() else { return };
+        if let Err(error) = self.topics.refresh(&consumer, QUERY_TIMEOUT) {
+            debug!("Kafka does not tell the number of partitions: {error}");
+        }
     }
 
     /// The end offsets right now; empty where Kafka does not answer.
@@ -297,25 +317,21 @@ impl Rounds {
         Some(answers)
     }
 
-    /// Publishes what comes and goes with the assigned partitions.
-    fn tell(
-        &self,
-        kafka_up: bool,
-        progress: &[Progress],
-        ends: &BTreeMap<TopicPartition, i64>,
-        publication: Option<&Publication>,
-    ) {
+    /// Publishes what comes and goes with the assigned partitions, without cohort gauges.
+    fn withhold(&self, kafka_up: bool, progress: &[Progress], ends: &BTreeMap<TopicPartition, i64>) {
+        let page = Page::withheld(self.state(kafka_up, progress, ends));
+        self.shared.published.swap(page);
+    }
+
+    fn state(&self, kafka_up: bool, progress: &[Progress], ends: &BTreeMap<TopicPartition, i64>) -> ProcessState {
         let now = (self.now)();
-        let history_start = |readings: &Readings| gauges::history_start(&self.definitions, readings);
-        let state = ProcessState {
-            as_of: publication.map(|p| p.as_of),
-            history_start: publication.and_then(|p| history_start(&p.readings)),
-            tracked_customers: self.tracked.0,
-            tracked_cohorts: self.tracked.1,
+        ProcessState {
+            tracked: self.tracked,
             kafka_up,
             partitions: progress.iter().map(|p| partition_state(p, ends, now)).collect(),
-        };
-        self.shared.published.process_text.store(Arc::new(process_page(&state)));
+            topics: self.topics.partitions(progress.iter().map(|p| &p.partition)),
+            ..ProcessState::default()
+        }
     }
 }
 
@@ -334,6 +350,7 @@ fn partition_state(progress: &Progress, ends: &BTreeMap<TopicPartition, i64>, no
     PartitionState {
         topic: progress.partition.topic.to_string(),
         partition: progress.partition.partition,
+        published: false,
         lag,
         lag_time,
         snapshot_time: progress.saved.map(|saved| saved.time),

@@ -114,7 +114,7 @@ impl Running {
 
     /// The published page of cohort gauges.
     pub fn page(&self) -> String {
-        self.instance.published().cohort_text.load().to_string()
+        self.instance.published().page().cohort_text.clone()
     }
 
     /// Waits until the published page is the one expected.
@@ -130,7 +130,7 @@ impl Running {
 
     /// The value of one series of the process's own metrics.
     pub fn metric(&self, series: &str) -> Option<f64> {
-        let text = format!("{}{}", self.instance.metrics().page(), self.instance.published().process_text.load());
+        let text = format!("{}{}", self.instance.metrics().page(), self.instance.published().page().process_text);
         let line = text.lines().find(|line| line.strip_prefix(series).is_some_and(|rest| rest.starts_with(' ')))?;
         line.rsplit(' ').next()?.parse().ok()
     }
@@ -181,6 +181,17 @@ pub fn events(seed: u64, count: usize) -> Vec<LifecycleEvent> {
         events.push(event(&mut random, number, at_s, count));
     }
     events
+}
+
+/// Such a log whose second half happens at its end: every partition then has events of its last instant, and several
+/// instances, each with the partitions of its own, stand at the same as-of.
+pub fn ending_together(seed: u64, count: usize) -> Vec<LifecycleEvent> {
+    let mut all = events(seed, count / 2);
+    let last = all.last().unwrap().event_time.unwrap().seconds;
+    let mut ends = events(seed + 1, count / 2);
+    ends.iter_mut().for_each(|event| event.event_time.as_mut().unwrap().seconds = last);
+    all.extend(ends);
+    all
 }
 
 fn event(random: &mut ChaCha8Rng, number: usize, at_s: i64, count: usize) -> LifecycleEvent {

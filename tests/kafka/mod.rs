@@ -2,9 +2,9 @@
 
 mod command;
 mod dead_letters;
-mod fixture;
+pub mod fixture;
 mod outage;
-mod reading;
-mod rebalance;
+pub mod reading;
+pub mod rebalance;
 mod record;
 mod restart;

@@ -17,7 +17,8 @@ What the words mean is in [semantics.md](semantics.md).
 
 - Ratios are 0 to 1. Numerator and denominator are exported beside every ratio: over cohorts or instances, divide the sums; never average ratios.
 - A number that cannot be known is absent, not 0: a ratio whose denominator is 0, everything of a window that reaches back to before the
-  history (`churnwatch_window_complete` is 0), and every cohort gauge while an assigned partition has not been read to its end.
+  history (`churnwatch_window_complete` is 0), and every cohort gauge while an assigned partition has not been read to the end
+  offset seen at its assignment.
 - A cohort with nothing but zeros is absent.
 - All cohort gauges of one page are as of the same instant, `churnwatch_as_of_timestamp_seconds`.
 

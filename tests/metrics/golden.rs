@@ -7,8 +7,8 @@ use std::time::Duration;
 use churnwatch::gauges::{cohort_page, history_start};
 use churnwatch::http::Server;
 use churnwatch::input::EventReader;
-use churnwatch::own_metrics::{OwnMetrics, PartitionState, ProcessState, process_page};
-use churnwatch::publish::Published;
+use churnwatch::own_metrics::{OwnMetrics, PartitionState, ProcessState, Tracked};
+use churnwatch::publish::{Page, Publication, Published};
 use churnwatch::readings::Readings;
 use churnwatch::shard::{Counts, HashKey, Shard};
 use churnwatch::time::Instant;
@@ -39,23 +39,26 @@ fn the_page_of_a_small_log_is_as_it_was() {
     let definitions = definitions();
     let own = OwnMetrics::new();
     let mut readings = Readings::default();
-    let mut state = ProcessState { as_of: Some(as_of), kafka_up: true, ..Default::default() };
+    let mut state = ProcessState { kafka_up: true, ..Default::default() };
+    let mut tracked = Tracked::default();
     let shards = shards(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(LOG));
     for (mut shard, partition) in shards.into_iter().zip(0..) {
         shard.advance(as_of);
         readings.add(shard.readings());
         own.count_records(&Counts::default(), shard.counts());
-        state.tracked_customers += shard.tracked_customers() as u64;
-        state.tracked_cohorts += shard.tracked_cohorts() as u64;
+        tracked.customers += shard.tracked_customers() as u64;
+        tracked.cohorts += shard.tracked_cohorts() as u64;
         let topic = "customer-events".to_owned();
         let (lag, lag_time) = (Some(0), Some(Duration::ZERO));
         state.partitions.push(PartitionState { topic, partition, lag, lag_time, ..Default::default() });
     }
     state.history_start = history_start(&definitions, &readings);
+    state.tracked = Some(tracked);
+    state.topics.insert("customer-events".to_owned(), 2);
 
     let published = Arc::new(Published::new(Duration::from_secs(60)));
-    published.publish(cohort_page(&definitions, &readings, as_of), as_of);
-    published.process_text.store(Arc::new(process_page(&state)));
+    let text = cohort_page(&definitions, &readings, as_of);
+    published.swap(Page::published(Publication { as_of, readings }, text, state));
     let server = Server::start(([127, 0, 0, 1], 0).into(), published, own).unwrap();
     let url = format!("http://{}/metrics", server.address());
     let page = ureq::get(&url).call().unwrap().body_mut().read_to_string().unwrap();

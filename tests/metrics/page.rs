@@ -8,7 +8,7 @@ use churnwatch::cohort::{
 };
 use churnwatch::event::{Currency, EndReason};
 use churnwatch::gauges::{cohort_page, families, history_start};
-use churnwatch::own_metrics::{OwnMetrics, PartitionState, ProcessState, process_page};
+use churnwatch::own_metrics::{OwnMetrics, PartitionState, ProcessState, Tracked, process_page};
 use churnwatch::readings::{CohortName, CohortReading, Readings, WindowReading, WindowRevenue};
 use churnwatch::shard::Counts;
 use churnwatch::time::{Grid, Instant, Span};
@@ -92,6 +92,7 @@ pub fn full_page() -> String {
     let partition = PartitionState {
         topic: "customer-events".to_owned(),
         partition: 0,
+        published: true,
         lag: Some(0),
         lag_time: Some(Duration::ZERO),
         snapshot_time: Some(Instant::parse_rfc3339("2026-02-01T09:59:40Z").unwrap()),
@@ -100,10 +101,10 @@ pub fn full_page() -> String {
     let state = ProcessState {
         as_of: Some(as_of),
         history_start: history_start(&definitions, &readings),
-        tracked_customers: 138,
-        tracked_cohorts: 4,
+        tracked: Some(Tracked { customers: 138, cohorts: 4 }),
         kafka_up: true,
         partitions: vec![partition],
+        topics: BTreeMap::from([("customer-events".to_owned(), 1)]),
     };
     [cohort_page(&definitions, &readings, as_of), process_page(&state), own.page()].concat()
 }
@@ -147,6 +148,7 @@ fn the_series_of_a_revoked_partition_are_gone() {
     let partition = |partition| PartitionState {
         topic: "customer-events".to_owned(),
         partition,
+        published: false,
         lag: Some(1),
         lag_time: Some(Duration::from_secs(2)),
         snapshot_time: Some(Instant::from_millis(i64::from(partition) * 1_000)),
@@ -170,6 +172,7 @@ fn the_series_of_a_revoked_partition_are_gone() {
 
     let none = process_page(&state(&[]));
     assert!(!none.contains("partition=") && !none.contains("snapshot"), "{none}");
+    assert!(!none.contains("tracked_"), "what is not known is not 0: {none}");
     assert!(has(&none, "churnwatch_partitions_assigned 0") && has(&none, "churnwatch_kafka_up 0"));
 
     // One partition without a snapshot: there is no time as of which all is safe.
@@ -188,7 +191,7 @@ fn counters_start_at_zero_and_count_what_a_shard_counted() {
     };
     let all: Vec<String> = own.page().lines().filter(|l| l.starts_with("churnwatch_")).map(str::to_owned).collect();
     let counters: Vec<_> = all.iter().filter(|line| line.contains("_total")).collect();
-    assert_eq!(counters.len(), 5 + 1 + 2 + 7 + 1 + 1 + 1 + 1, "{counters:?}");
+    assert_eq!(counters.len(), 5 + 1 + 2 + 7 + 1 + 1 + 1 + 1 + 1, "{counters:?}");
     assert!(counters.iter().all(|line| line.ends_with(" 0")), "{counters:?}");
 
     let mut before = Counts { applied: [10, 0, 0, 0, 0], ..Default::default() };

@@ -15,7 +15,8 @@ const fn gauge(name: &'static str, unit: &'static str, help: &'static str, absen
     Family { name, unit, help, absent, source: Source::Process(Type::Gauge, &[]) }
 }
 
-const UNTIL_PUBLISHED: &str = "nothing is published: no partition is assigned, or one has not been read to its end";
+const UNTIL_PUBLISHED: &str = "nothing is published: no partition is assigned, or one has not been read to the end \
+                               offset seen at its assignment";
 
 /// In the order of the page, behind those of the cohorts.
 pub(super) const PROCESS_FAMILIES: &[Family] = &[
@@ -31,12 +32,17 @@ pub(super) const PROCESS_FAMILIES: &[Family] = &[
         "From when on the histories are complete: time.complete_since, else the earliest event_time read.",
         "nothing is published, or no event has been read yet",
     ),
-    gauge("churnwatch_tracked_customers", "customers", "Customers who have a history in memory, active or not.", ""),
+    gauge(
+        "churnwatch_tracked_customers",
+        "customers",
+        "Customers who have a history in memory, active or not.",
+        "nothing has been published yet",
+    ),
     gauge(
         "churnwatch_tracked_cohorts",
         "cohorts",
         "Cohorts that have a tally in memory, over all groupings and assigned partitions.",
-        "",
+        "nothing has been published yet",
     ),
     counter("churnwatch_events_total", "events", &["kind"], "Events read that changed a customer's history."),
     counter(
@@ -90,6 +96,20 @@ pub(super) const PROCESS_FAMILIES: &[Family] = &[
         "",
     ),
     Family {
+        name: "churnwatch_topic_partitions",
+        unit: "partitions",
+        help: "Partitions that the topic has, whichever instance they are assigned to; 0 where it is not there.",
+        absent: "Kafka has not told yet",
+        source: Source::Process(Type::Gauge, &["topic"]),
+    },
+    Family {
+        name: "churnwatch_partition_published",
+        unit: "0 or 1",
+        help: "1 where the cohort gauges on this very page count the partition in, 0 while they are withheld.",
+        absent: "the partition is not assigned to this instance",
+        source: Source::Process(Type::Gauge, &["topic", "partition"]),
+    },
+    Family {
         name: "churnwatch_kafka_consumer_lag",
         unit: "records",
         help: "End offset of the partition less the next offset to read.",
@@ -137,6 +157,12 @@ pub(super) const PROCESS_FAMILIES: &[Family] = &[
         "no assigned partition has a snapshot yet",
     ),
     counter("churnwatch_snapshot_failures_total", "snapshots", &[], "Snapshots that could not be written."),
+    counter(
+        "churnwatch_snapshots_fenced_total",
+        "snapshots",
+        &[],
+        "Snapshots refused because another instance has claimed the partition since.",
+    ),
     gauge(
         "churnwatch_restore_duration_seconds",
         "seconds",
