@@ -12,6 +12,7 @@ use super::TopicPartition;
 use super::lifecycle::Phase;
 use super::queue::{Queue, Record};
 use super::rejected::{Then, Waiting};
+use super::restore::Fresh;
 use super::worker::{Message, Setup};
 use super::writer::{Job, Saved, Tell};
 use crate::event::Rejection;
@@ -37,9 +38,11 @@ pub(crate) enum ReadError {
 /// A partition that this worker holds.
 pub(crate) struct Held {
     pub phase: Phase,
-    pub shard: Shard,
+    /// The epoch of the assignment in which it became ours.
+    pub generation: u64,
     /// The claim under which its snapshots are saved.
     pub epoch: Epoch,
+    pub shard: Shard,
     pub queue: Option<Queue>,
     /// What of the shard's counts has been reported.
     pub counted: Counts,
@@ -60,23 +63,25 @@ pub(crate) struct Held {
 }
 
 impl Held {
-    /// A restored shard that waits for its queue.
-    pub fn new(shard: Shard, epoch: Epoch, saved: Option<Saved>, save_due: Moment) -> Self {
+    /// A restored shard and the queue that it goes on from.
+    pub fn new(fresh: Fresh, generation: u64, queue: Queue) -> Self {
+        let Fresh { shard, epoch, saved, snapshots_unreadable } = fresh;
         Self {
-            phase: Phase::Restored,
+            phase: Phase::Restoring,
+            generation,
+            epoch,
             counted: shard.counts().clone(),
             shard,
-            epoch,
-            queue: None,
+            queue: Some(queue),
             from_beginning: saved.is_none(),
-            snapshots_unreadable: false,
+            snapshots_unreadable,
             untouched: true,
             handed_over: None,
             last_record: None,
             oldest_new: None,
             saved,
             saving: false,
-            save_due,
+            save_due: Moment::now(),
             letters: Waiting::default(),
         }
     }
@@ -148,7 +153,7 @@ impl Held {
     }
 
     /// Whether no snapshot is worth serialising: the dead-letter topic has refused what it would cover.
-    pub fn waits_for_letters(&mut self, setup: &Setup) -> bool {
+    pub fn cannot_save_yet(&mut self, setup: &Setup) -> bool {
         let waits = !self.letters.is_empty() && setup.rejecting.is_refused();
         if waits && self.letters.drop_held_back() {
             self.saving = false;
@@ -167,7 +172,8 @@ impl Held {
             return false;
         }
         let next_offset = self.shard.next_offset();
-        let job = Job { partition: partition.clone(), epoch: self.epoch, next_offset, bytes, begun, tell };
+        let (partition, generation, epoch) = (partition.clone(), self.generation, self.epoch);
+        let job = Job { partition, generation, epoch, next_offset, bytes, begun, tell };
         self.letters.pass(job).is_none_or(|job| writer.send(job).is_ok())
     }
 }

@@ -168,6 +168,7 @@ mod tests {
         let partition = TopicPartition { topic: "t".into(), partition: 0 };
         Job {
             partition,
+            generation: 1,
             epoch: Epoch(1),
             next_offset,
             bytes: Vec::new(),

@@ -1,27 +1,23 @@
 //! A worker: owns some partitions' shards, reads their queues, and answers for their numbers.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant as Moment};
 
-use anyhow::{Context as _, anyhow};
+use anyhow::anyhow;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use rdkafka::error::RDKafkaErrorCode;
 use tracing::error;
 
 use super::held::{Held, ReadError};
 use super::lifecycle::{Duty, Event, Phase, step};
-use super::queue::Queue;
 use super::rejected::{self, Rejecting};
 use super::writer::{Durable, Job, Saved, Tell};
 use super::{Shared, TopicPartition};
-use crate::cohort::Definitions;
 use crate::framing::Framing;
 use crate::readings::Readings;
-use crate::shard::{Counts, HashKey, Shard};
-use crate::snapshot;
-use crate::store::{Epoch, Store};
+use crate::shard::Counts;
 use crate::time::{Instant, Span};
 
 mod answers;
@@ -36,15 +32,10 @@ const IDLE: Duration = Duration::from_millis(500);
 pub(crate) enum Message {
     /// A queue is not empty any more.
     Wake,
-    /// Restore the partition's shard and say from which offset on to read; `None`: from the beginning.
-    Assign {
-        partition: TopicPartition,
-        reply: Sender<anyhow::Result<(TopicPartition, Option<i64>)>>,
-    },
-    /// Read from this queue.
+    /// Own this shard, and read its queue.
     Start {
         partition: TopicPartition,
-        queue: Queue,
+        held: Box<Held>,
     },
     /// The offsets that the broker holds, seen after the assignment.
     Bounds {
@@ -73,12 +64,17 @@ pub(crate) enum Message {
     /// A periodic snapshot was written, or could not be.
     Saved {
         partition: TopicPartition,
+        generation: u64,
         saved: Option<Saved>,
     },
     /// The dead-letter topic has acknowledged the record at the offset.
     Delivered {
         partition: TopicPartition,
         offset: i64,
+    },
+    /// Stop reading, and save nothing any more.
+    Quarantine {
+        partition: TopicPartition,
     },
     /// Save and let go. The sender is dropped once the partition's queue and shard are.
     Revoke {
@@ -110,6 +106,8 @@ pub(crate) struct Progress {
     pub last_record: Option<Instant>,
     pub latest_event: Option<Instant>,
     pub saved: Option<Saved>,
+    /// Whether it is not read on before the dead-letter topic takes what it has refused.
+    pub waits_for_letters: bool,
 }
 
 /// The numbers of one worker's shards.
@@ -130,10 +128,6 @@ impl Numbers {
 /// What all workers of an instance have in common.
 #[derive(Clone)]
 pub(crate) struct Setup {
-    pub definitions: Arc<Definitions>,
-    pub store: Store,
-    /// For `--rebuild`: the partitions whose old snapshots are set aside already.
-    pub rebuild: Option<Arc<Mutex<HashSet<TopicPartition>>>>,
     pub framing: Framing,
     pub rejecting: Rejecting,
     pub max_future: Span,
@@ -201,17 +195,7 @@ impl Worker {
     fn hear(&mut self, message: Message) -> bool {
         match message {
             Message::Wake => self.awake.store(false, Ordering::Release),
-            Message::Assign { partition, reply } => {
-                let start = self.assign(&partition);
-                let _ = reply.send(start.map(|offset| (partition, offset)));
-            }
-            Message::Start { partition, queue } => {
-                if self.duty(&partition, Event::Started) == Duty::Read
-                    && let Some(held) = self.held.get_mut(&partition)
-                {
-                    held.queue = Some(queue);
-                }
-            }
+            Message::Start { partition, held } => self.start(partition, held),
             Message::Bounds { partition, low, high } => self.check_bounds(&partition, low, high),
             Message::HandedOver { partition, offset } => {
                 if let Some(held) = self.held.get_mut(&partition) {
@@ -223,13 +207,16 @@ impl Worker {
                 let _ = reply.send(self.advance(t, &of));
             }
             Message::Fold { t } => self.held.values_mut().for_each(|held| held.shard.fold_before_windows_of(t)),
-            Message::Saved { partition, saved } => {
-                if let Some(held) = self.held.get_mut(&partition) {
+            Message::Saved { partition, generation, saved } => {
+                if let Some(held) = self.held.get_mut(&partition).filter(|held| held.generation == generation) {
                     held.saving = false;
                     held.saved = saved.or(held.saved);
                 }
             }
             Message::Delivered { partition, offset } => self.delivered(&partition, offset),
+            Message::Quarantine { partition } => {
+                self.quarantine(&partition, Event::Fenced);
+            }
             Message::Revoke { partition, reply } => self.release(&partition, Event::Revoked, reply),
             Message::Lose { partition, reply } => self.release(&partition, Event::Lost, reply),
             Message::End => return false,
@@ -250,46 +237,14 @@ impl Worker {
         duty
     }
 
-    fn assign(&mut self, partition: &TopicPartition) -> anyhow::Result<Option<i64>> {
-        match self.duty(partition, Event::Assigned) {
-            Duty::Restore => {}
-            _ => return Err(anyhow!("{partition} was assigned twice")),
+    fn start(&mut self, partition: TopicPartition, mut held: Box<Held>) {
+        if self.held.contains_key(&partition) {
+            self.setup.shared.fail(anyhow!("{partition} was assigned twice: please report this bug"));
+            return;
         }
-        let epoch = self.setup.store.claim(partition)?;
-        self.set_aside(partition, epoch)?;
-        let begun = Moment::now();
-        let definitions = &self.setup.definitions;
-        let restored =
-            self.setup.store.restore(partition, |mut input| snapshot::read(&mut input, definitions.clone()))?;
-        self.setup.shared.metrics.restore_failures.increment(restored.unreadable as u64);
-        let save_due = Moment::now() + self.setup.snapshot_interval;
-        let mut held = match restored.newest {
-            Some(newest) => {
-                self.setup.shared.metrics.restored(begun.elapsed());
-                let next_offset = newest.header.next_offset;
-                let saved = Saved { next_offset, time: (self.setup.now)(), size_bytes: newest.size_bytes };
-                Held::new(newest.value, epoch, Some(saved), save_due)
-            }
-            None => {
-                let mut key = [0; 16];
-                getrandom::fill(&mut key).context("no randomness for the key of customer ids")?;
-                Held::new(Shard::new(definitions.clone(), HashKey(key)), epoch, None, save_due)
-            }
-        };
-        let start = held.saved.map(|saved| saved.next_offset);
-        held.snapshots_unreadable = start.is_none() && restored.unreadable > 0;
-        self.held.insert(partition.clone(), held);
-        Ok(start)
-    }
-
-    /// For `--rebuild`, once: what this run saves itself is as good as any.
-    fn set_aside(&self, partition: &TopicPartition, epoch: Epoch) -> anyhow::Result<()> {
-        if let Some(done) = &self.setup.rebuild
-            && done.lock().unwrap_or_else(PoisonError::into_inner).insert(partition.clone())
-        {
-            self.setup.store.set_aside(partition, epoch)?;
-        }
-        Ok(())
+        held.save_due = Moment::now() + self.setup.snapshot_interval;
+        self.held.insert(partition.clone(), *held);
+        self.duty(&partition, Event::Restored);
     }
 
     /// Compares where the shard goes on with what the broker still holds.
@@ -309,7 +264,7 @@ impl Worker {
     /// Records that were never read are gone from the broker: whatever is counted from here on is wrong.
     fn broke(&mut self, partition: &TopicPartition, what: &str) {
         let Some(next_offset) = self.held.get(partition).map(|held| held.shard.next_offset()) else { return };
-        if self.quarantine(partition) {
+        if self.quarantine(partition, Event::Broke) {
             self.setup.shared.fail(anyhow!(
                 "{partition} is to be read from offset {next_offset} on, but {what}: the records between were \
                  deleted (retention) or the topic was created anew. Either bring them back, or start once with \
@@ -319,13 +274,13 @@ impl Worker {
         }
     }
 
-    /// Reads no further, and saves nothing more; whether it did until now.
-    fn quarantine(&mut self, partition: &TopicPartition) -> bool {
-        let now = self.duty(partition, Event::Broke) == Duty::Quarantine;
-        if now && let Some(held) = self.held.get_mut(partition) {
+    /// Stops reading where the event asks for it, which is said.
+    fn quarantine(&mut self, partition: &TopicPartition, event: Event) -> bool {
+        let stops = self.duty(partition, event) == Duty::Quarantine;
+        if stops && let Some(held) = self.held.get_mut(partition) {
             held.queue = None;
         }
-        now
+        stops
     }
 
     /// Takes a batch from every queue; whether there was anything.
@@ -359,7 +314,7 @@ impl Worker {
             self.broke(&partition, "the broker does not hold that offset");
         }
         for (partition, offset, why) in rejected {
-            self.quarantine(&partition);
+            self.quarantine(&partition, Event::Broke);
             self.setup.shared.fail(rejected::failure(&partition, offset, why));
         }
         busy
@@ -368,8 +323,7 @@ impl Worker {
     fn save_due(&mut self) {
         let now = Moment::now();
         for (partition, held) in &mut self.held {
-            if held.phase != Phase::Reading || held.waits_for_letters(&self.setup) || now < held.save_due || held.saving
-            {
+            if held.phase != Phase::Reading || held.cannot_save_yet(&self.setup) || now < held.save_due || held.saving {
                 continue;
             }
             held.save_due = now + self.setup.snapshot_interval;
@@ -388,13 +342,20 @@ impl Worker {
             Duty::SaveAndRelease => {
                 let next_offset = held.shard.next_offset();
                 if held.saved.is_some_and(|saved| saved.next_offset == next_offset) {
-                    let _ = reply.send(Durable { partition: partition.clone(), next_offset });
+                    let generation = held.generation;
+                    let _ = reply.send(Durable { partition: partition.clone(), generation, next_offset });
                 } else {
                     held.save(partition, &self.setup.writer, Tell::Rebalance(reply));
                     self.leave(partition, held);
                 }
             }
-            Duty::Release | Duty::Nothing | Duty::Restore | Duty::Read | Duty::Quarantine | Duty::Refuse => {}
+            Duty::Release
+            | Duty::Cancel
+            | Duty::Nothing
+            | Duty::Restore
+            | Duty::Read
+            | Duty::Quarantine
+            | Duty::Refuse => {}
         }
     }
 

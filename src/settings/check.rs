@@ -19,6 +19,7 @@ use super::{Clock, Http, Kafka, Settings, Snapshot, Time, Windows};
 
 const MILLISECOND: Span = Span::from_millis(1);
 const SECOND: Span = Span::from_millis(1_000);
+const TEN_SECONDS: Span = Span::from_millis(10_000);
 
 /// Checks everything; relative paths start at `directory`.
 pub(super) fn settings(layers: Layers, directory: &Path) -> Result<Settings, Vec<Problem>> {
@@ -65,6 +66,8 @@ fn kafka(r: &mut Reader, directory: &Path) -> Option<Kafka> {
     let group_id = r.read("kafka", "group_id", Reader::text);
     let framing = rejecting::framing(r);
     let on_rejected = rejecting::on_rejected(r, topics.as_deref());
+    let prefetch_bytes = r.read("kafka", "prefetch_bytes", |r, name, node| r.count(name, node, 65_536));
+    let stall_timeout = r.read("kafka", "stall_timeout", |r, name, node| r.span(name, node, TEN_SECONDS));
     let librdkafka = properties(r, directory);
     Some(Kafka {
         brokers: brokers?,
@@ -72,6 +75,8 @@ fn kafka(r: &mut Reader, directory: &Path) -> Option<Kafka> {
         group_id: group_id?,
         framing: framing?,
         on_rejected: on_rejected?,
+        prefetch_bytes: prefetch_bytes? as u64,
+        stall_timeout: wait(stall_timeout?),
         librdkafka: librdkafka?,
     })
 }
@@ -125,10 +130,16 @@ fn properties(r: &mut Reader, directory: &Path) -> Option<Vec<Property>> {
     let typed = std::mem::take(&mut r.layers.properties);
     let mut properties = Vec::with_capacity(typed.len());
     let mut complete = true;
+    let names: Vec<_> = typed.iter().map(|(name, (origin, _))| (name.clone(), origin.clone())).collect();
     for (name, (name_origin, node)) in typed {
         match property(r, directory, &name, &name_origin, &node) {
             Some(property) => properties.push(property),
             None => complete = false,
+        }
+    }
+    for (name, origin) in names {
+        if let Some(why) = librdkafka::conflict(&name, &properties) {
+            return r.wrong(&origin, format!("`{name}` is not for you to set with group.protocol = \"consumer\""), why);
         }
     }
     complete.then_some(properties)

@@ -53,6 +53,10 @@ pub struct Kafka {
     pub group_id: String,
     pub framing: Framing,
     pub on_rejected: OnRejected,
+    /// How much may be read ahead, over all partitions.
+    pub prefetch_bytes: u64,
+    /// How long a partition may stand still while there is something to read.
+    pub stall_timeout: Duration,
     /// In the order of their names; none of those that churnwatch sets itself.
     pub librdkafka: Vec<Property>,
 }
@@ -61,6 +65,12 @@ impl Kafka {
     /// The brokers as the client wants them.
     pub fn bootstrap_servers(&self) -> String {
         self.brokers.join(",")
+    }
+
+    /// Who assigns the partitions: `classic`, a member of the group; `consumer`, the brokers.
+    pub fn group_protocol(&self) -> &str {
+        let set = self.librdkafka.iter().find(|property| property.name == librdkafka::GROUP_PROTOCOL);
+        set.map_or("classic", |property| &property.value)
     }
 
     /// A client of these brokers with the user's properties; what churnwatch sets itself comes on top.

@@ -178,7 +178,7 @@ fn unknown_names_get_the_nearest() {
     refused(
         "[kafka]\nexactly_once = 'x'",
         &[
-            "c.toml:2:1: unknown key `exactly_once` in `kafka`; the keys of `kafka` are `brokers`, `topics`, `group_id`, `framing`, `on_rejected`, `dead_letter_topic`, `librdkafka`",
+            "c.toml:2:1: unknown key `exactly_once` in `kafka`; the keys of `kafka` are `brokers`, `topics`, `group_id`, `framing`, `on_rejected`, `dead_letter_topic`, `prefetch_bytes`, `stall_timeout`, `librdkafka`",
         ],
     );
     refused(

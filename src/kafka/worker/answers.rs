@@ -38,6 +38,7 @@ impl Worker {
                 last_record: held.last_record,
                 latest_event: held.shard.latest_event(),
                 saved: held.saved,
+                waits_for_letters: held.letters.is_full(),
             });
             let _ = reach.reply.send(progress.collect());
             false

@@ -8,7 +8,7 @@ use super::{Held, TopicPartition, Worker};
 use crate::kafka::rejected::Waiting;
 
 /// How long a rebalance, or the end, waits for the dead-letter topic: well inside what it waits for the snapshots.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(8);
 
 /// A partition that is not read any more, with its last snapshot.
 pub(super) struct Leaving {
