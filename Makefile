@@ -11,8 +11,9 @@ test: tools fmt clippy doc contract unit integration
 
 # With CI set, a missing tool is a failure; without it, what does not run is said at the start and at the end.
 PROMTOOL := $(shell command -v promtool)
+PROMETHEUS := $(shell command -v prometheus)
 BUF := $(shell command -v buf)
-MISSING := $(strip $(if $(PROMTOOL),,promtool) $(if $(BUF),,buf))
+MISSING := $(strip $(if $(PROMTOOL),,promtool) $(if $(PROMETHEUS),,prometheus) $(if $(BUF),,buf))
 
 tools:
 ifneq ($(MISSING),)

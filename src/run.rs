@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::HashSet;
+use std::io::{self, IsTerminal as _};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
@@ -23,6 +24,7 @@ use crate::kafka::held::sum_counts;
 use crate::kafka::worker::{Message, Setup, Worker};
 use crate::kafka::{Course, Shared, writer};
 use crate::own_metrics::OwnMetrics;
+use crate::publish::backfill::{Backfill, Display};
 use crate::publish::rounds::Rounds;
 use crate::publish::topics::Topics;
 use crate::publish::{Nudge, Published};
@@ -63,6 +65,8 @@ pub struct Options {
     pub publish_interval: Duration,
     /// Sets the snapshots aside and reads the topics from their beginning.
     pub rebuild: bool,
+    /// Whether a long catch-up draws a bar on standard error, rather than log a line a minute.
+    pub bar: bool,
     /// The wall clock.
     pub now: fn() -> Instant,
 }
@@ -79,6 +83,7 @@ impl Options {
             snapshot: settings.snapshot.clone(),
             publish_interval: settings.http.publish_interval,
             rebuild: false,
+            bar: false,
             now: wall_clock,
         }
     }
@@ -154,6 +159,7 @@ impl Instance {
             shared: shared.clone(),
             as_of: AsOf::default(),
             catching_up: Default::default(),
+            backfill: Backfill::new(if options.bar { Display::Bar } else { Display::Log }),
             tracked: None,
         };
 
@@ -236,7 +242,8 @@ pub fn run(settings: &Settings, rebuild: bool) -> anyhow::Result<ExitCode> {
     settings.check_topics()?;
     // Said before anything is read, and before the group has to rebalance for nothing.
     drop(http::bind(settings.http.listen)?);
-    let instance = Instance::start(Options { rebuild, ..Options::new(settings) })?;
+    let bar = io::stderr().is_terminal() && tracing::enabled!(tracing::Level::INFO);
+    let instance = Instance::start(Options { rebuild, bar, ..Options::new(settings) })?;
     let server = Server::start(settings.http.listen, instance.published().clone(), instance.metrics().clone());
     let server = match server {
         Ok(server) => server,

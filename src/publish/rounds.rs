@@ -13,6 +13,7 @@ use rdkafka::error::KafkaResult;
 use rdkafka::{Offset, TopicPartitionList};
 use tracing::debug;
 
+use super::backfill::Backfill;
 use super::catching_up::CatchingUp;
 use super::topics::Topics;
 use super::{Nudge, Page, Publication, Readiness};
@@ -46,6 +47,7 @@ pub(crate) struct Rounds {
     pub shared: Arc<Shared>,
     pub as_of: AsOf,
     pub catching_up: CatchingUp,
+    pub backfill: Backfill,
     /// Of the last publication.
     pub tracked: Option<Tracked>,
 }
@@ -82,6 +84,9 @@ impl Rounds {
             let assignment = self.shared.assignment();
             (assignment.epoch, assignment.partitions.clone())
         };
+        if assigned.as_ref().is_none_or(BTreeMap::is_empty) {
+            self.backfill.give_up();
+        }
         let Some(assigned) = assigned else {
             let (up, readiness) = self.look_around();
             self.withhold(up, &[], &BTreeMap::new());
@@ -118,8 +123,11 @@ impl Rounds {
         let assigned = Arc::new(assigned);
         let Some(progress) = self.reach(&assigned, to_reach, patience) else { return SOON };
         match self.catching_up.remaining(&assigned, &progress) {
-            Some(0) => {}
+            Some(0) => self.backfill.end(Moment::now()),
             remaining => {
+                if let Some(records) = remaining {
+                    self.backfill.note(Moment::now(), records);
+                }
                 let reason = match remaining {
                     _ if !up => "Kafka does not answer".to_owned(),
                     None => "waiting for the end offsets".to_owned(),

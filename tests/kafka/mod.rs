@@ -1,8 +1,8 @@
 //! `run` against a broker inside the test process.
 
 mod command;
-mod fixture;
+pub mod fixture;
 mod outage;
-mod reading;
+pub mod reading;
 mod rebalance;
 mod restart;

@@ -3,6 +3,8 @@
 pub mod allocation;
 pub mod cdnow;
 pub mod golden;
+pub mod process;
+pub mod tool;
 
 /// Waits until the condition holds; fails after a minute.
 #[track_caller]
