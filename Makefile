@@ -13,11 +13,13 @@ test: tools fmt clippy doc contract unit integration
 PROMTOOL := $(shell command -v promtool)
 PROMETHEUS := $(shell command -v prometheus)
 BUF := $(shell command -v buf)
-MISSING := $(strip $(if $(PROMTOOL),,promtool) $(if $(PROMETHEUS),,prometheus) $(if $(BUF),,buf))
+# What starts Apache Kafka, unless a cluster is given.
+KAFKA := $(or $(KAFKA_BOOTSTRAP_SERVERS),$(and $(shell command -v java),$(shell command -v mvn)))
+MISSING := $(strip $(if $(PROMTOOL),,promtool) $(if $(PROMETHEUS),,prometheus) $(if $(BUF),,buf) $(if $(KAFKA),,java-and-maven))
 
 tools:
 ifneq ($(MISSING),)
-	@echo "Not installed: $(MISSING). What needs it does not run. (Debian: apt install prometheus; pip install buf-bin)" >&2
+	@echo "Not installed: $(MISSING). What needs it does not run. (Debian: apt install prometheus default-jre-headless maven; pip install buf-bin)" >&2
 	@test -z "$(CI)"
 endif
 
@@ -37,7 +39,8 @@ contract:
 unit:
 	$(CARGO) test $(LOCKED) --lib --bins
 
-# Everything from outside: the model, the scenarios, end to end with the embedded broker, and the memory budget.
+# Everything from outside: the model, the scenarios, end to end with the embedded broker and with Apache Kafka (which
+# tests/apache-kafka/pom.xml gets; KAFKA_BOOTSTRAP_SERVERS names a cluster to use instead), and the memory budget.
 integration:
 	$(CARGO) test $(LOCKED) --test it --test memory
 

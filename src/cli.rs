@@ -125,7 +125,7 @@ pub struct RunArgs {
     /// Where to serve /metrics, instead of http.listen
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub listen: Option<String>,
-    /// Ignore the snapshots there are, and read the topics from their beginning
+    /// Set the snapshots aside and read the topics from their beginning; once a new snapshot is written the old ones go
     #[arg(long)]
     pub rebuild: bool,
 }
@@ -232,7 +232,8 @@ impl ImportArgs {
 Examples:
   churnwatch import --brokers localhost:9092 --topic customer-lifecycle events.jsonl
 
-Records are keyed by customer id. It is safe to import a file twice: a repeated event changes nothing.";
+Records are keyed by customer id. It is safe to import a file twice: a repeated event changes nothing. Each record
+carries its event_time as Kafka timestamp: a topic that keeps seven days may delete older ones at once.";
 
     /// The settings given as flags.
     pub fn overrides(&self) -> Vec<Override> {
@@ -267,7 +268,8 @@ Examples:
   churnwatch demo
   churnwatch demo --for 30s --seed 7
 
-Nothing else is needed: the broker is inside the process, and nothing is kept.";
+Nothing else is needed: the broker and the configuration are inside the process (--config is not read), and
+nothing is kept.";
 }
 
 impl From<DemoArgs> for demo::Options {

@@ -34,6 +34,8 @@ pub struct OwnMetrics {
     pub unkeyed_records: Counter,
     /// Snapshots that could not be written.
     pub snapshot_failures: Counter,
+    /// Snapshots refused because the partition has another owner.
+    pub snapshots_fenced: Counter,
     /// Snapshots that could not be restored, being damaged.
     pub restore_failures: Counter,
 }
@@ -67,6 +69,7 @@ impl OwnMetrics {
             process: metrics_process::Collector::default(),
             unkeyed_records: counter("churnwatch_unkeyed_records_total"),
             snapshot_failures: counter("churnwatch_snapshot_failures_total"),
+            snapshots_fenced: counter("churnwatch_snapshots_fenced_total"),
             restore_failures: counter("churnwatch_restore_failures_total"),
             recorder: Arc::new(recorder),
         };

@@ -108,7 +108,7 @@ impl Instance {
     /// not there is waited for.
     #[expect(clippy::too_many_lines, reason = "all threads and channels, wired in one place in the order data flows")]
     pub fn start(options: Options) -> anyhow::Result<Self> {
-        let store = Store::open(&options.snapshot.directory, options.snapshot.keep)?;
+        let store = Store::open(&options.snapshot)?;
         let shared = Arc::new(Shared::new(OwnMetrics::new(), Arc::new(Published::new(STALLED_AFTER))));
 
         let (to_writer, jobs) = unbounded();

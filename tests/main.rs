@@ -5,6 +5,8 @@
 
 mod support;
 
+/// `run` against Apache Kafka, of one broker and of three.
+mod apache;
 /// Real purchases, checked against another engine.
 mod cdnow;
 /// The binary as people call it: exit codes, streams, help.

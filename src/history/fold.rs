@@ -119,8 +119,13 @@ mod tests {
     use crate::history::timeline::{Evaluator, Timeline};
     use crate::time::Span;
 
+    /// Often close together: what goes wrong needs a sign, an ending and a start within one timeout.
+    fn any_instant() -> impl Strategy<Value = i64> {
+        prop_oneof![0i64..60, 10i64..20]
+    }
+
     fn any_fact() -> impl Strategy<Value = (u64, i64, u64, u8, i64, i64)> {
-        (0u64..2, 0i64..60, 0u64..2, 0u8..7, 0i64..40, 0i64..3)
+        (prop_oneof![4 => Just(0u64), 1 => Just(1)], any_instant(), 0u64..2, 0u8..7, 0i64..40, 0i64..3)
     }
 
     fn insert(history: &mut History, (subscription, ms, sequence, kind, later, n): (u64, i64, u64, u8, i64, i64)) {
@@ -152,14 +157,14 @@ mod tests {
     const TIMEOUT: Span = Span::from_millis(6);
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(20_000))]
+        #![proptest_config(ProptestConfig::with_cases(10_000))]
 
         /// Nothing at or after the frontier tells whether a history has been folded, whatever is added after it.
         #[test]
         fn folding_hides_nothing_after_the_frontier(
             facts in prop::collection::vec(any_fact(), 1..14),
             later in prop::collection::vec(any_fact(), 0..5),
-            frontier in 0i64..60,
+            frontier in any_instant(),
             again in 0i64..20,
         ) {
             let lifecycle = Lifecycle { inactivity_timeout: Some(TIMEOUT), grace_period: Span::from_millis(2) };

@@ -14,6 +14,7 @@ use super::worker::Setup;
 use super::writer::{Job, Saved, Tell};
 use crate::shard::{Counts, Shard};
 use crate::snapshot;
+use crate::store::Epoch;
 use crate::time::Instant;
 
 /// Records taken from one partition before the next one, and messages, get their turn.
@@ -23,6 +24,8 @@ const BATCH: usize = 1024;
 pub(crate) struct Held {
     pub phase: Phase,
     pub shard: Shard,
+    /// The claim under which its snapshots are saved.
+    pub epoch: Epoch,
     pub queue: Option<Queue>,
     /// What of the shard's counts has been reported.
     pub counted: Counts,
@@ -42,11 +45,12 @@ pub(crate) struct Held {
 
 impl Held {
     /// A restored shard that waits for its queue.
-    pub fn new(shard: Shard, saved: Option<Saved>, save_due: Moment) -> Self {
+    pub fn new(shard: Shard, epoch: Epoch, saved: Option<Saved>, save_due: Moment) -> Self {
         Self {
             phase: Phase::Restored,
             counted: shard.counts().clone(),
             shard,
+            epoch,
             queue: None,
             from_beginning: saved.is_none(),
             snapshots_unreadable: false,
@@ -119,7 +123,7 @@ impl Held {
             return false;
         }
         let next_offset = self.shard.next_offset();
-        writer.send(Job { partition: partition.clone(), next_offset, bytes, begun, tell }).is_ok()
+        writer.send(Job { partition: partition.clone(), epoch: self.epoch, next_offset, bytes, begun, tell }).is_ok()
     }
 }
 

@@ -19,7 +19,7 @@ use crate::cohort::Definitions;
 use crate::readings::Readings;
 use crate::shard::{Counts, HashKey, Shard};
 use crate::snapshot;
-use crate::store::Store;
+use crate::store::{Epoch, Store};
 use crate::time::{Instant, Span};
 
 /// A wake-up that got lost would cost this much.
@@ -229,7 +229,8 @@ impl Worker {
             Duty::Restore => {}
             _ => return Err(anyhow!("{partition} was assigned twice")),
         }
-        self.set_aside(partition)?;
+        let epoch = self.setup.store.claim(partition)?;
+        self.set_aside(partition, epoch)?;
         let begun = Moment::now();
         let definitions = &self.setup.definitions;
         let restored =
@@ -241,12 +242,12 @@ impl Worker {
                 self.setup.shared.metrics.restored(begun.elapsed());
                 let next_offset = newest.header.next_offset;
                 let saved = Saved { next_offset, time: (self.setup.now)(), size_bytes: newest.size_bytes };
-                Held::new(newest.value, Some(saved), save_due)
+                Held::new(newest.value, epoch, Some(saved), save_due)
             }
             None => {
                 let mut key = [0; 16];
                 getrandom::fill(&mut key).context("no randomness for the key of customer ids")?;
-                Held::new(Shard::new(definitions.clone(), HashKey(key)), None, save_due)
+                Held::new(Shard::new(definitions.clone(), HashKey(key)), epoch, None, save_due)
             }
         };
         let start = held.saved.map(|saved| saved.next_offset);
@@ -256,11 +257,11 @@ impl Worker {
     }
 
     /// For `--rebuild`, once: what this run saves itself is as good as any.
-    fn set_aside(&self, partition: &TopicPartition) -> anyhow::Result<()> {
+    fn set_aside(&self, partition: &TopicPartition, epoch: Epoch) -> anyhow::Result<()> {
         if let Some(done) = &self.setup.rebuild
             && done.lock().unwrap_or_else(PoisonError::into_inner).insert(partition.clone())
         {
-            self.setup.store.set_aside(partition)?;
+            self.setup.store.set_aside(partition, epoch)?;
         }
         Ok(())
     }

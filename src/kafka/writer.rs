@@ -1,18 +1,20 @@
 //! The thread that makes snapshots durable, so that no worker waits for a disk.
 
+use std::collections::BTreeMap;
 use std::time::Instant as Moment;
 
 use crossbeam_channel::{Receiver, Sender};
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use super::worker::Message;
 use super::{Shared, TopicPartition};
-use crate::store::Store;
+use crate::store::{Epoch, SaveError, Store};
 use crate::time::Instant;
 
 /// A serialised shard.
 pub(crate) struct Job {
     pub partition: TopicPartition,
+    pub epoch: Epoch,
     pub next_offset: i64,
     pub bytes: Vec<u8>,
     pub begun: Moment,
@@ -43,19 +45,32 @@ pub(crate) fn write_all(
     now: fn() -> Instant,
 ) {
     let mut failing = false;
+    let mut fenced = BTreeMap::new();
     for job in jobs {
         let size_bytes = job.bytes.len() as u64;
-        let written = store.save(&job.partition, job.next_offset, &job.bytes);
+        let written = store.save(&job.partition, job.epoch, job.next_offset, &job.bytes);
         drop(job.bytes);
         let saved = match written {
-            Ok(_) => {
+            Ok(()) => {
                 shared.metrics.snapshot_written(job.begun.elapsed());
                 if std::mem::take(&mut failing) {
                     info!("snapshots are written again");
                 }
                 Some(Saved { next_offset: job.next_offset, time: now(), size_bytes })
             }
-            Err(error) => {
+            Err(SaveError::Fenced { by }) => {
+                shared.metrics.snapshots_fenced.increment(1);
+                if fenced.insert(job.partition.clone(), by) != Some(by) {
+                    warn!(
+                        "another instance owns {} now: this one's snapshots of it are refused, and nothing of it is \
+                         committed. If that was no rebalance, look for a second consumer group on the same \
+                         snapshot.store: each needs its own",
+                        job.partition
+                    );
+                }
+                None
+            }
+            Err(SaveError::Unavailable(error)) => {
                 shared.metrics.snapshot_failures.increment(1);
                 if !std::mem::replace(&mut failing, true) {
                     error!(

@@ -145,7 +145,8 @@ pub(super) const SECTIONS: &[Section] = &[
     Section {
         name: "lifecycle",
         repeated: false,
-        doc: "When a customer is active, beyond what the events say themselves.",
+        doc: "When a customer is active, beyond what the events say themselves. Histories depend on both keys: a change needs \
+              `churnwatch run --rebuild`, which reads the topic from its beginning.",
         keys: &[
             Key {
                 name: "inactivity_timeout",

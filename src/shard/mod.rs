@@ -225,7 +225,7 @@ impl Shard {
 
     fn build(&mut self, t: Instant) {
         let definitions = &self.definitions;
-        let floor = definitions.grid.at_or_before(t - definitions.longest_window());
+        let floor = self.earliest_start(t);
         let mut by_grouping: Vec<Tally> = definitions.groupings.iter().map(|_| Tally::default()).collect();
         by_grouping.iter_mut().for_each(|tally| tally.set_floor(floor));
         self.tallies = Some(Tallies {
@@ -243,7 +243,7 @@ impl Shard {
     }
 
     fn run_out(&mut self, t: Instant) {
-        let floor = self.definitions.grid.at_or_before(t - self.definitions.longest_window());
+        let floor = self.earliest_start(t);
         let Some(tallies) = &mut self.tallies else { return };
         let was = tallies.as_of;
         tallies.as_of = t;
@@ -265,6 +265,11 @@ impl Shard {
                 tally.sweep();
             }
         }
+    }
+
+    /// Where the longest window as of `t` starts.
+    fn earliest_start(&self, t: Instant) -> Boundary {
+        self.definitions.grid.at_or_before(t - self.definitions.longest_window())
     }
 
     /// The instant the tallies stand at: that of the last [`Self::advance`].

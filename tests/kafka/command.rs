@@ -54,8 +54,8 @@ fn imported_events_are_served_and_sigterm_saves_them() {
     for folder in fs::read_dir(fixture.directory.path().join("snapshots")).unwrap() {
         let mut files: Vec<PathBuf> =
             fs::read_dir(folder.unwrap().path()).unwrap().map(|e| e.unwrap().path()).collect();
-        files.sort();
-        let newest = files.last().unwrap();
+        files.retain(|file| file.extension().is_some_and(|extension| extension == "snapshot"));
+        let newest = files.iter().max().unwrap();
         let inspect = churnwatch().args(["snapshot", "inspect", "--config"]).arg(&config).arg(newest).output().unwrap();
         let said = String::from_utf8(inspect.stdout).unwrap();
         assert!(inspect.status.success() && said.contains("valid        yes"), "{said}");

@@ -183,6 +183,17 @@ pub fn events(seed: u64, count: usize) -> Vec<LifecycleEvent> {
     events
 }
 
+/// Such a log whose second half happens at its end: every partition then has events of its last instant, and several
+/// instances, each with the partitions of its own, stand at the same as-of.
+pub fn ending_together(seed: u64, count: usize) -> Vec<LifecycleEvent> {
+    let mut all = events(seed, count / 2);
+    let last = all.last().unwrap().event_time.unwrap().seconds;
+    let mut ends = events(seed + 1, count / 2);
+    ends.iter_mut().for_each(|event| event.event_time.as_mut().unwrap().seconds = last);
+    all.extend(ends);
+    all
+}
+
 fn event(random: &mut ChaCha8Rng, number: usize, at_s: i64, count: usize) -> LifecycleEvent {
     let time = |seconds| Some(Timestamp { seconds, nanos: 0 });
     let minor_units = random.random_range(1..100) * 100;

@@ -4,5 +4,5 @@ mod command;
 pub mod fixture;
 mod outage;
 pub mod reading;
-mod rebalance;
+pub mod rebalance;
 mod restart;

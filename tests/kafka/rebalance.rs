@@ -1,14 +1,15 @@
 //! Two instances of one group: every partition has one owner, and the sum is the whole.
 
+use churnwatch::cohort::Definitions;
 use churnwatch::gauges;
 use churnwatch::readings::Readings;
 use churnwatch::settings::Property;
 
-use super::fixture::{Fixture, PARTITIONS, Running, events, poll, replayed};
+use super::fixture::{Fixture, PARTITIONS, Running, ending_together, events, poll, replayed};
 use super::reading::GROUPINGS;
 
 /// The page of the sum of all instances' numbers, where all publish as of the same instant.
-fn union(fixture: &Fixture, instances: &[&Running]) -> Option<String> {
+pub fn union(definitions: &Definitions, instances: &[&Running]) -> Option<String> {
     let mut sum = Readings::default();
     let mut as_of = None;
     for running in instances {
@@ -17,10 +18,11 @@ fn union(fixture: &Fixture, instances: &[&Running]) -> Option<String> {
         as_of = as_of.max(Some(publication.as_of));
         sum.add(publication.readings.clone());
     }
-    Some(gauges::cohort_page(&fixture.settings.definitions(), &sum, as_of?))
+    Some(gauges::cohort_page(definitions, &sum, as_of?))
 }
 
-fn assigned(running: &Running) -> f64 {
+/// How many partitions an instance says it has.
+pub fn assigned(running: &Running) -> f64 {
     running.metric("churnwatch_partitions_assigned").unwrap_or(0.0)
 }
 
@@ -42,12 +44,7 @@ fn hand_over(assignor: &str) {
     // second is too little: whoever is late loses its partitions, and what it had not saved is read again.
     let session = fixture.settings.kafka.librdkafka.iter_mut().find(|property| property.name == "session.timeout.ms");
     session.unwrap().value = "5000".to_owned();
-    let mut all = events(20, 4_000);
-    // The last event of each customer at the same instant: both instances then stand at the same as-of.
-    let last = all.last().unwrap().event_time.unwrap().seconds;
-    let mut ends = events(21, 4_000);
-    ends.iter_mut().for_each(|event| event.event_time.as_mut().unwrap().seconds = last);
-    all.extend(ends);
+    let all = ending_together(20, 8_000);
     fixture.produce(&all[..3_000]);
     let definitions = fixture.settings.definitions();
     let first = fixture.start();
@@ -58,7 +55,7 @@ fn hand_over(assignor: &str) {
     assert!(poll(|| assigned(&first) == half && assigned(&second) == half));
     fixture.produce(&all[3_000..]);
     let expected = replayed(&definitions, &all);
-    assert!(poll(|| union(&fixture, &[&first, &second]).as_deref() == Some(&*expected)));
+    assert!(poll(|| union(&definitions, &[&first, &second]).as_deref() == Some(&*expected)));
 
     let summary = first.stop();
     second.await_page(&expected);

@@ -18,7 +18,9 @@ fn snapshots(fixture: &Fixture) -> Vec<Vec<PathBuf>> {
         paths.sort();
         paths
     };
-    list(fixture.directory.path().join("snapshots")).into_iter().map(list).collect()
+    let is_snapshot = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "snapshot");
+    let folders = list(fixture.directory.path().join("snapshots")).into_iter();
+    folders.map(|folder| list(folder).into_iter().filter(is_snapshot).collect()).collect()
 }
 
 #[test]
@@ -46,7 +48,8 @@ fn a_crash_loses_nothing_and_counts_nothing_twice() {
     let first = fixture.start();
     first.await_page(&replayed(&fixture.settings.definitions(), &all[..2_000]));
     // Periodic snapshots have to come by themselves.
-    assert!(poll(|| snapshots(&fixture).len() == PARTITIONS as usize));
+    let saved = || snapshots(&fixture).iter().filter(|partition| !partition.is_empty()).count();
+    assert!(poll(|| saved() == PARTITIONS as usize));
     fixture.produce(&all[2_000..]);
     assert!(poll(|| first.instance.records() > 2_000));
     first.instance.abort();

@@ -1,6 +1,7 @@
 //! What several areas share.
 
 pub mod allocation;
+pub mod apache_kafka;
 pub mod cdnow;
 pub mod golden;
 pub mod process;

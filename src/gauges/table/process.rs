@@ -144,6 +144,12 @@ pub(super) const PROCESS_FAMILIES: &[Family] = &[
         "no assigned partition has a snapshot yet",
     ),
     counter("churnwatch_snapshot_failures_total", "snapshots", &[], "Snapshots that could not be written."),
+    counter(
+        "churnwatch_snapshots_fenced_total",
+        "snapshots",
+        &[],
+        "Snapshots refused because another instance has claimed the partition since.",
+    ),
     gauge(
         "churnwatch_restore_duration_seconds",
         "seconds",

@@ -1,0 +1,102 @@
+//! Several instances of one group, and one after the other.
+
+use churnwatch::publish::Readiness;
+use churnwatch::run::Options;
+
+use super::fixture::{Fixture, LONG_WINDOWS, set};
+use crate::kafka::fixture::{PARTITIONS, Running, ending_together, events, poll, replayed};
+use crate::kafka::rebalance::{assigned, union};
+use crate::support::apache_kafka;
+
+#[test]
+fn two_instances_add_up_and_one_takes_over() {
+    let Some(servers) = apache_kafka::shared("two_instances_add_up_and_one_takes_over") else { return };
+    hand_over(&Fixture::new(servers, LONG_WINDOWS));
+}
+
+fn hand_over(fixture: &Fixture) {
+    let all = ending_together(60, 10_000);
+    let definitions = fixture.settings.definitions();
+    fixture.produce(&all[..8_000]);
+    let first = fixture.start();
+    first.await_page(&replayed(&definitions, &all[..8_000]));
+    let second = fixture.start();
+    let half = f64::from(PARTITIONS) / 2.0;
+    assert!(poll(|| assigned(&first) == half && assigned(&second) == half));
+    fixture.produce(&all[8_000..]);
+    let expected = replayed(&definitions, &all);
+    assert!(poll(|| union(&definitions, &[&first, &second]).as_deref() == Some(&*expected)));
+
+    let summary = first.stop();
+    second.await_page(&expected);
+    assert_eq!(assigned(&second), f64::from(PARTITIONS));
+    assert_eq!(summary.records + second.stop().records, all.len() as u64, "handed over without reading anything twice");
+}
+
+#[test]
+fn an_instance_after_another_reads_on_from_its_snapshots() {
+    let Some(servers) = apache_kafka::shared("an_instance_after_another_reads_on_from_its_snapshots") else { return };
+    let mut fixture = Fixture::new(servers, LONG_WINDOWS);
+    // The crashed one's partitions are free again when its session is over.
+    fixture.set("session.timeout.ms", "3000");
+    let all = events(61, 12_000);
+    let definitions = fixture.settings.definitions();
+    fixture.produce(&all[..8_000]);
+    let first = fixture.start();
+    first.await_page(&replayed(&definitions, &all[..8_000]));
+    assert_eq!(first.stop().records, 8_000);
+
+    fixture.produce(&all[8_000..10_000]);
+    let second = fixture.start();
+    second.await_page(&replayed(&definitions, &all[..10_000]));
+    assert_eq!(second.instance.records(), 2_000, "nothing before the snapshots is read again");
+    second.instance.abort();
+    second.instance.join().unwrap();
+
+    fixture.produce(&all[10_000..]);
+    let third = fixture.start();
+    third.await_page(&replayed(&definitions, &all));
+    assert!((2_000..=4_000).contains(&third.stop().records));
+}
+
+/// The settings of one of several static members.
+fn member(fixture: &Fixture, name: &str) -> Running {
+    let mut settings = fixture.settings.clone();
+    set(&mut settings, "group.instance.id", name);
+    Running::start(Options::new(&settings))
+}
+
+#[test]
+fn a_static_member_that_restarts_within_its_session_disturbs_nobody() {
+    let test = "a_static_member_that_restarts_within_its_session_disturbs_nobody";
+    let Some(servers) = apache_kafka::shared(test) else { return };
+    let mut fixture = Fixture::new(servers, LONG_WINDOWS);
+    fixture.set("session.timeout.ms", "60000");
+    let all = ending_together(62, 6_000);
+    let definitions = fixture.settings.definitions();
+    fixture.produce(&all[..4_000]);
+    let first = member(&fixture, "first");
+    first.await_page(&replayed(&definitions, &all[..4_000]));
+    let second = member(&fixture, "second");
+    let half = f64::from(PARTITIONS) / 2.0;
+    assert!(poll(|| assigned(&first) == half && assigned(&second) == half));
+    let is_ready = |running: &Running| **running.instance.published().readiness.load() == Readiness::Ready;
+    assert!(poll(|| is_ready(&first) && is_ready(&second)));
+
+    // A rebalance takes the page away, if only until the next round.
+    let undisturbed = |running: &Running| is_ready(running) && !running.page().is_empty();
+    let mut disturbed = false;
+    first.stop();
+    let again = member(&fixture, "first");
+    assert!(poll(|| {
+        disturbed |= !undisturbed(&second);
+        assigned(&again) == half && is_ready(&again)
+    }));
+    assert!(!disturbed && assigned(&second) == half, "the other one had to rebalance");
+
+    fixture.produce(&all[4_000..]);
+    let expected = replayed(&definitions, &all);
+    assert!(poll(|| union(&definitions, &[&again, &second]).as_deref() == Some(&*expected)));
+    again.stop();
+    second.stop();
+}
