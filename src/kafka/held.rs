@@ -10,6 +10,7 @@ use tracing::{error, warn};
 use super::TopicPartition;
 use super::lifecycle::Phase;
 use super::queue::Queue;
+use super::restore::Fresh;
 use super::worker::Setup;
 use super::writer::{Job, Saved, Tell};
 use crate::shard::{Counts, Shard};
@@ -23,9 +24,11 @@ const BATCH: usize = 1024;
 /// A partition that this worker holds.
 pub(crate) struct Held {
     pub phase: Phase,
-    pub shard: Shard,
+    /// The epoch of the assignment in which it became ours.
+    pub generation: u64,
     /// The claim under which its snapshots are saved.
     pub epoch: Epoch,
+    pub shard: Shard,
     pub queue: Option<Queue>,
     /// What of the shard's counts has been reported.
     pub counted: Counts,
@@ -44,23 +47,25 @@ pub(crate) struct Held {
 }
 
 impl Held {
-    /// A restored shard that waits for its queue.
-    pub fn new(shard: Shard, epoch: Epoch, saved: Option<Saved>, save_due: Moment) -> Self {
+    /// A restored shard and the queue that it goes on from.
+    pub fn new(fresh: Fresh, generation: u64, queue: Queue) -> Self {
+        let Fresh { shard, epoch, saved, snapshots_unreadable } = fresh;
         Self {
-            phase: Phase::Restored,
+            phase: Phase::Restoring,
+            generation,
+            epoch,
             counted: shard.counts().clone(),
             shard,
-            epoch,
-            queue: None,
+            queue: Some(queue),
             from_beginning: saved.is_none(),
-            snapshots_unreadable: false,
+            snapshots_unreadable,
             untouched: true,
             handed_over: None,
             last_record: None,
             oldest_new: None,
             saved,
             saving: false,
-            save_due,
+            save_due: Moment::now(),
         }
     }
 
@@ -123,7 +128,8 @@ impl Held {
             return false;
         }
         let next_offset = self.shard.next_offset();
-        writer.send(Job { partition: partition.clone(), epoch: self.epoch, next_offset, bytes, begun, tell }).is_ok()
+        let (partition, generation, epoch) = (partition.clone(), self.generation, self.epoch);
+        writer.send(Job { partition, generation, epoch, next_offset, bytes, begun, tell }).is_ok()
     }
 }
 

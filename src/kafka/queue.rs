@@ -33,7 +33,7 @@ impl Queue {
     pub fn split(
         consumer: &Arc<BaseConsumer<Events>>,
         partition: &TopicPartition,
-        wake: impl Fn() + Send + Sync + 'static,
+        wake: Box<dyn Fn() + Send + Sync>,
     ) -> Option<Self> {
         let mut queue = consumer.split_partition_queue(&partition.topic, partition.partition)?;
         queue.set_nonempty_callback(wake);

@@ -1,25 +1,21 @@
 //! A worker: owns some partitions' shards, reads their queues, and answers for their numbers.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant as Moment};
 
-use anyhow::{Context as _, anyhow};
+use anyhow::anyhow;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use rdkafka::error::RDKafkaErrorCode;
 use tracing::error;
 
 use super::held::Held;
 use super::lifecycle::{Duty, Event, Phase, step};
-use super::queue::Queue;
 use super::writer::{Durable, Job, Saved, Tell};
 use super::{Shared, TopicPartition};
-use crate::cohort::Definitions;
 use crate::readings::Readings;
-use crate::shard::{Counts, HashKey, Shard};
-use crate::snapshot;
-use crate::store::{Epoch, Store};
+use crate::shard::Counts;
 use crate::time::{Instant, Span};
 
 /// A wake-up that got lost would cost this much.
@@ -29,15 +25,10 @@ const IDLE: Duration = Duration::from_millis(500);
 pub(crate) enum Message {
     /// A queue is not empty any more.
     Wake,
-    /// Restore the partition's shard and say from which offset on to read; `None`: from the beginning.
-    Assign {
-        partition: TopicPartition,
-        reply: Sender<anyhow::Result<(TopicPartition, Option<i64>)>>,
-    },
-    /// Read from this queue.
+    /// Own this shard, and read its queue.
     Start {
         partition: TopicPartition,
-        queue: Queue,
+        held: Box<Held>,
     },
     /// The offsets that the broker holds, seen after the assignment.
     Bounds {
@@ -66,7 +57,12 @@ pub(crate) enum Message {
     /// A periodic snapshot was written, or could not be.
     Saved {
         partition: TopicPartition,
+        generation: u64,
         saved: Option<Saved>,
+    },
+    /// Stop reading, and save nothing any more.
+    Quarantine {
+        partition: TopicPartition,
     },
     /// Save and let go. The sender is dropped once the partition's queue and shard are.
     Revoke {
@@ -118,10 +114,6 @@ impl Numbers {
 /// What all workers of an instance have in common.
 #[derive(Clone)]
 pub(crate) struct Setup {
-    pub definitions: Arc<Definitions>,
-    pub store: Store,
-    /// For `--rebuild`: the partitions whose old snapshots are set aside already.
-    pub rebuild: Option<Arc<Mutex<HashSet<TopicPartition>>>>,
     pub max_future: Span,
     pub snapshot_interval: Duration,
     pub now: fn() -> Instant,
@@ -176,17 +168,7 @@ impl Worker {
     fn hear(&mut self, message: Message) -> bool {
         match message {
             Message::Wake => self.awake.store(false, Ordering::Release),
-            Message::Assign { partition, reply } => {
-                let start = self.assign(&partition);
-                let _ = reply.send(start.map(|offset| (partition, offset)));
-            }
-            Message::Start { partition, queue } => {
-                if self.duty(&partition, Event::Started) == Duty::Read
-                    && let Some(held) = self.held.get_mut(&partition)
-                {
-                    held.queue = Some(queue);
-                }
-            }
+            Message::Start { partition, held } => self.start(partition, held),
             Message::Bounds { partition, low, high } => self.check_bounds(&partition, low, high),
             Message::HandedOver { partition, offset } => {
                 if let Some(held) = self.held.get_mut(&partition) {
@@ -198,11 +180,14 @@ impl Worker {
                 let _ = reply.send(self.advance(t, &of));
             }
             Message::Fold { t } => self.held.values_mut().for_each(|held| held.shard.fold_before_windows_of(t)),
-            Message::Saved { partition, saved } => {
-                if let Some(held) = self.held.get_mut(&partition) {
+            Message::Saved { partition, generation, saved } => {
+                if let Some(held) = self.held.get_mut(&partition).filter(|held| held.generation == generation) {
                     held.saving = false;
                     held.saved = saved.or(held.saved);
                 }
+            }
+            Message::Quarantine { partition } => {
+                self.quarantine(&partition, Event::Fenced);
             }
             Message::Revoke { partition, reply } => self.release(&partition, Event::Revoked, reply),
             Message::Lose { partition, reply } => self.release(&partition, Event::Lost, reply),
@@ -224,46 +209,14 @@ impl Worker {
         duty
     }
 
-    fn assign(&mut self, partition: &TopicPartition) -> anyhow::Result<Option<i64>> {
-        match self.duty(partition, Event::Assigned) {
-            Duty::Restore => {}
-            _ => return Err(anyhow!("{partition} was assigned twice")),
+    fn start(&mut self, partition: TopicPartition, mut held: Box<Held>) {
+        if self.held.contains_key(&partition) {
+            self.setup.shared.fail(anyhow!("{partition} was assigned twice: please report this bug"));
+            return;
         }
-        let epoch = self.setup.store.claim(partition)?;
-        self.set_aside(partition, epoch)?;
-        let begun = Moment::now();
-        let definitions = &self.setup.definitions;
-        let restored =
-            self.setup.store.restore(partition, |mut input| snapshot::read(&mut input, definitions.clone()))?;
-        self.setup.shared.metrics.restore_failures.increment(restored.unreadable as u64);
-        let save_due = Moment::now() + self.setup.snapshot_interval;
-        let mut held = match restored.newest {
-            Some(newest) => {
-                self.setup.shared.metrics.restored(begun.elapsed());
-                let next_offset = newest.header.next_offset;
-                let saved = Saved { next_offset, time: (self.setup.now)(), size_bytes: newest.size_bytes };
-                Held::new(newest.value, epoch, Some(saved), save_due)
-            }
-            None => {
-                let mut key = [0; 16];
-                getrandom::fill(&mut key).context("no randomness for the key of customer ids")?;
-                Held::new(Shard::new(definitions.clone(), HashKey(key)), epoch, None, save_due)
-            }
-        };
-        let start = held.saved.map(|saved| saved.next_offset);
-        held.snapshots_unreadable = start.is_none() && restored.unreadable > 0;
-        self.held.insert(partition.clone(), held);
-        Ok(start)
-    }
-
-    /// For `--rebuild`, once: what this run saves itself is as good as any.
-    fn set_aside(&self, partition: &TopicPartition, epoch: Epoch) -> anyhow::Result<()> {
-        if let Some(done) = &self.setup.rebuild
-            && done.lock().unwrap_or_else(PoisonError::into_inner).insert(partition.clone())
-        {
-            self.setup.store.set_aside(partition, epoch)?;
-        }
-        Ok(())
+        held.save_due = Moment::now() + self.setup.snapshot_interval;
+        self.held.insert(partition.clone(), *held);
+        self.duty(&partition, Event::Restored);
     }
 
     /// Compares where the shard goes on with what the broker still holds.
@@ -283,10 +236,7 @@ impl Worker {
     /// Records that were never read are gone from the broker: whatever is counted from here on is wrong.
     fn broke(&mut self, partition: &TopicPartition, what: &str) {
         let Some(next_offset) = self.held.get(partition).map(|held| held.shard.next_offset()) else { return };
-        if self.duty(partition, Event::Broke) == Duty::Quarantine {
-            if let Some(held) = self.held.get_mut(partition) {
-                held.queue = None;
-            }
+        if self.quarantine(partition, Event::Broke) {
             self.setup.shared.fail(anyhow!(
                 "{partition} is to be read from offset {next_offset} on, but {what}: the records between were \
                  deleted (retention) or the topic was created anew. Either bring them back, or start once with \
@@ -294,6 +244,15 @@ impl Worker {
                  records for longer than churnwatch may be down"
             ));
         }
+    }
+
+    /// Stops reading where the event asks for it, which is said.
+    fn quarantine(&mut self, partition: &TopicPartition, event: Event) -> bool {
+        let stops = self.duty(partition, event) == Duty::Quarantine;
+        if stops && let Some(held) = self.held.get_mut(partition) {
+            held.queue = None;
+        }
+        stops
     }
 
     /// Takes a batch from every queue; whether there was anything.
@@ -348,12 +307,19 @@ impl Worker {
             Duty::SaveAndRelease => {
                 let next_offset = held.shard.next_offset();
                 if held.saved.is_some_and(|saved| saved.next_offset == next_offset) {
-                    let _ = reply.send(Durable { partition: partition.clone(), next_offset });
+                    let generation = held.generation;
+                    let _ = reply.send(Durable { partition: partition.clone(), generation, next_offset });
                 } else {
                     held.save(partition, &self.setup.writer, Tell::Rebalance(reply));
                 }
             }
-            Duty::Release | Duty::Nothing | Duty::Restore | Duty::Read | Duty::Quarantine | Duty::Refuse => {}
+            Duty::Release
+            | Duty::Cancel
+            | Duty::Nothing
+            | Duty::Restore
+            | Duty::Read
+            | Duty::Quarantine
+            | Duty::Refuse => {}
         }
     }
 

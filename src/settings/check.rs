@@ -18,6 +18,7 @@ use super::{Clock, Http, Kafka, Settings, Snapshot, Time, Windows};
 
 const MILLISECOND: Span = Span::from_millis(1);
 const SECOND: Span = Span::from_millis(1_000);
+const TEN_SECONDS: Span = Span::from_millis(10_000);
 
 /// Checks everything; relative paths start at `directory`.
 pub(super) fn settings(layers: Layers, directory: &Path) -> Result<Settings, Vec<Problem>> {
@@ -62,8 +63,17 @@ fn kafka(r: &mut Reader, directory: &Path) -> Option<Kafka> {
     let topics = r.read("kafka", "topics", |r, name, node| r.list(name, node, topic));
     let topics = topics.and_then(|list| unique(r, "topic", list));
     let group_id = r.read("kafka", "group_id", Reader::text);
+    let prefetch_bytes = r.read("kafka", "prefetch_bytes", |r, name, node| r.count(name, node, 65_536));
+    let stall_timeout = r.read("kafka", "stall_timeout", |r, name, node| r.span(name, node, TEN_SECONDS));
     let librdkafka = properties(r, directory);
-    Some(Kafka { brokers: brokers?, topics: topics?, group_id: group_id?, librdkafka: librdkafka? })
+    Some(Kafka {
+        brokers: brokers?,
+        topics: topics?,
+        group_id: group_id?,
+        prefetch_bytes: prefetch_bytes? as u64,
+        stall_timeout: wait(stall_timeout?),
+        librdkafka: librdkafka?,
+    })
 }
 
 fn broker(r: &mut Reader, name: &str, node: &Node) -> Option<String> {
@@ -115,10 +125,16 @@ fn properties(r: &mut Reader, directory: &Path) -> Option<Vec<Property>> {
     let typed = std::mem::take(&mut r.layers.properties);
     let mut properties = Vec::with_capacity(typed.len());
     let mut complete = true;
+    let names: Vec<_> = typed.iter().map(|(name, (origin, _))| (name.clone(), origin.clone())).collect();
     for (name, (name_origin, node)) in typed {
         match property(r, directory, &name, &name_origin, &node) {
             Some(property) => properties.push(property),
             None => complete = false,
+        }
+    }
+    for (name, origin) in names {
+        if let Some(why) = librdkafka::conflict(&name, &properties) {
+            return r.wrong(&origin, format!("`{name}` is not for you to set with group.protocol = \"consumer\""), why);
         }
     }
     complete.then_some(properties)

@@ -49,6 +49,10 @@ pub struct Kafka {
     /// May be empty: see [`Settings::check_topics`].
     pub topics: Vec<String>,
     pub group_id: String,
+    /// How much may be read ahead, over all partitions.
+    pub prefetch_bytes: u64,
+    /// How long a partition may stand still while there is something to read.
+    pub stall_timeout: Duration,
     /// In the order of their names; none of those that churnwatch sets itself.
     pub librdkafka: Vec<Property>,
 }
@@ -57,6 +61,12 @@ impl Kafka {
     /// The brokers as the client wants them.
     pub fn bootstrap_servers(&self) -> String {
         self.brokers.join(",")
+    }
+
+    /// Who assigns the partitions: `classic`, a member of the group; `consumer`, the brokers.
+    pub fn group_protocol(&self) -> &str {
+        let set = self.librdkafka.iter().find(|property| property.name == librdkafka::GROUP_PROTOCOL);
+        set.map_or("classic", |property| &property.value)
     }
 
     /// A client of these brokers with the user's properties; what churnwatch sets itself comes on top.

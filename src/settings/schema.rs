@@ -59,6 +59,22 @@ pub(super) const SECTIONS: &[Section] = &[
                 doc: "The consumer group. Instances of the same group share the partitions among them.",
             },
             Key {
+                name: "prefetch_bytes",
+                kind: "integer",
+                default: Some("67108864"),
+                example: "",
+                doc: "How much of the topics may be read ahead of the counting, over all partitions, which share it equally; each \
+                      has at least 65536. `queued.max.messages.kbytes` in `librdkafka` takes its place, and counts per partition.",
+            },
+            Key {
+                name: "stall_timeout",
+                kind: "duration",
+                default: Some(r#""1m""#),
+                example: "",
+                doc: "How long a partition may stand still while its broker says that there is more to read, before the Kafka client \
+                      is made anew. At least 10s.",
+            },
+            Key {
                 name: LIBRDKAFKA,
                 kind: "table of client properties",
                 default: None,

@@ -3,7 +3,6 @@
 use churnwatch::cohort::Definitions;
 use churnwatch::gauges;
 use churnwatch::readings::Readings;
-use churnwatch::settings::Property;
 
 use super::fixture::{Fixture, PARTITIONS, Running, ending_together, events, poll, replayed};
 use super::reading::GROUPINGS;
@@ -28,18 +27,7 @@ pub fn assigned(running: &Running) -> f64 {
 
 #[test]
 fn a_second_instance_takes_half_and_gives_it_back() {
-    hand_over("cooperative-sticky");
-}
-
-#[test]
-fn an_eager_assignor_takes_everything_away_each_time_and_loses_nothing() {
-    hand_over("range");
-}
-
-fn hand_over(assignor: &str) {
     let mut fixture = Fixture::new(GROUPINGS);
-    let (name, value) = ("partition.assignment.strategy".to_owned(), assignor.to_owned());
-    fixture.settings.kafka.librdkafka.push(Property { name, value, secret: false });
     // The embedded broker gives members all but a second of the session to join again, and on a busy machine half a
     // second is too little: whoever is late loses its partitions, and what it had not saved is read again.
     let session = fixture.settings.kafka.librdkafka.iter_mut().find(|property| property.name == "session.timeout.ms");

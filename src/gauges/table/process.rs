@@ -77,6 +77,19 @@ pub(super) const PROCESS_FAMILIES: &[Family] = &[
     ),
     gauge("churnwatch_kafka_up", "0 or 1", "1 while the brokers answer.", ""),
     gauge(
+        "churnwatch_stalled_partitions",
+        "partitions",
+        "Partitions that were not read for kafka.stall_timeout although there was something to read, nor since.",
+        "",
+    ),
+    counter(
+        "churnwatch_client_rebuilds_total",
+        "clients",
+        &["reason"],
+        "Times the Kafka client was made anew: another instance claimed a snapshot (fenced), a partition stood still \
+         (stalled), the client gave up (client_error).",
+    ),
+    gauge(
         "churnwatch_partitions_assigned",
         "partitions",
         "Partitions that the consumer group has assigned to this instance.",
