@@ -241,6 +241,7 @@ fn dimensions_are_checked() {
         ("__name", "Prometheus's own"),
         ("window", "is reserved"),
         ("instance", "is reserved"),
+        ("pod", "is reserved"),
         ("everyone", "is reserved"),
         ("signup_week", "is built in"),
     ] {

@@ -1,5 +1,6 @@
 //! `run` against a broker inside the test process.
 
+mod backfill;
 mod command;
 mod dead_letters;
 pub mod fixture;
