@@ -35,5 +35,7 @@ mod prometheus;
 mod replay;
 /// The contract's examples and sentences, as text.
 mod scenarios;
+/// Snapshots in an object store: a real S3 server, and what is done where it refuses, hangs or cheats.
+mod store;
 /// The style that no compiler checks.
 mod tidy;

@@ -100,6 +100,7 @@ impl Restorer {
         while !unwanted() {
             match self.attempt(partition, &mut claimed) {
                 Ok(fresh) => {
+                    self.shared.metrics.store_up(true);
                     if self.store_is_away.swap(false, Ordering::AcqRel) {
                         info!("the snapshot store answers again");
                     }
@@ -107,6 +108,7 @@ impl Restorer {
                 }
                 Err(error) => match error.downcast_ref::<StoreError>() {
                     Some(away) if away.is_transient() => {
+                        self.shared.metrics.store_up(false);
                         if !self.store_is_away.swap(true, Ordering::AcqRel) {
                             error!(
                                 "cannot restore {partition}: {away}. Retrying until the store answers; until then \

@@ -28,6 +28,12 @@ pub enum StoreError {
     /// It answers, and says no.
     #[error("the snapshot store, {place}: {error}")]
     Refused { place: String, error: io::Error },
+    /// It would let an instance that lost a partition write over the snapshots of the one that has it.
+    #[error(
+        "the snapshot store, {place}: it wrote over an object that was to be created only if absent (If-None-Match), \
+         and so cannot keep two instances apart: use a store that honours conditional writes"
+    )]
+    Overwrites { place: String },
     #[error(
         "the snapshot {place} has format version {version}, which this version of churnwatch does not read: run the \
          one that wrote it, or start once with `churnwatch run --rebuild`, which reads the topic from its beginning"

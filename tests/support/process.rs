@@ -18,7 +18,13 @@ pub struct Run {
 impl Run {
     /// Starts it, and waits until it serves HTTP.
     pub fn start(config: &Path) -> Self {
+        Self::start_with(config, &[])
+    }
+
+    /// The same with some variables.
+    pub fn start_with(config: &Path, environment: &[(&str, &str)]) -> Self {
         let mut command = churnwatch();
+        command.envs(environment.iter().copied());
         command.args(["run", "--config"]).arg(config).stdout(Stdio::null()).stderr(Stdio::piped());
         Self::spawn(command, |child| Box::new(child.stderr.take().unwrap()))
     }

@@ -1,0 +1,4 @@
+mod moto;
+mod proxy;
+mod run;
+mod s3;
