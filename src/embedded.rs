@@ -11,6 +11,7 @@ use rdkafka::ClientConfig;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::{BaseProducer, DefaultProducerContext, Producer};
+use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 
 /// One broker of an in-process cluster, gone when dropped.
 pub struct Broker {
@@ -49,6 +50,14 @@ impl Broker {
     /// Cuts all connections and refuses new ones until [`Self::up`].
     pub fn down(&self) -> anyhow::Result<()> {
         self.cluster()?.broker_down(1).context("cannot take the embedded Kafka broker down")
+    }
+
+    /// Answers the next requests to write with these errors, each once, and no others.
+    pub fn refuse_writes(&self, errors: &[RDKafkaRespErr]) -> anyhow::Result<()> {
+        let cluster = self.cluster()?;
+        cluster.clear_request_errors(RDKafkaApiKey::Produce);
+        cluster.request_errors(RDKafkaApiKey::Produce, errors);
+        Ok(())
     }
 
     /// Undoes [`Self::down`].

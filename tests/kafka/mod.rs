@@ -2,8 +2,10 @@
 
 mod backfill;
 mod command;
+mod dead_letters;
 pub mod fixture;
 mod outage;
 pub mod reading;
 pub mod rebalance;
+mod record;
 mod restart;
