@@ -153,15 +153,6 @@ pub fn check_topics(kafka: &Kafka, timeout: Duration, out: &mut impl Write) -> a
     Ok(())
 }
 
-/// A topic, and what it is for.
-struct Asked<'a> {
-    topic: &'a str,
-    /// The setting that names it.
-    key: &'static str,
-    /// The right it takes.
-    right: &'static str,
-}
-
 /// Says that snapshots can be kept in the store, or why not.
 pub fn check_store(snapshot: &Snapshot, out: &mut impl Write) -> anyhow::Result<()> {
     let checked = Store::open(snapshot)?.check();
@@ -173,6 +164,15 @@ pub fn check_store(snapshot: &Snapshot, out: &mut impl Write) -> anyhow::Result<
     })?;
     writeln!(out, "store       {} answers, and refuses to overwrite", snapshot.store)?;
     Ok(())
+}
+
+/// A topic, and what it is for.
+struct Asked<'a> {
+    topic: &'a str,
+    /// The setting that names it.
+    key: &'static str,
+    /// The right it takes.
+    right: &'static str,
 }
 
 /// The number of partitions, or what is wrong and the remedy.

@@ -310,16 +310,6 @@ fn kafka_is_checked() {
 }
 
 #[test]
-fn a_named_dead_letter_topic_is_used_unless_told_otherwise() {
-    let on_rejected = |lines: &str| of(&format!("[kafka]\n{lines}")).unwrap().kafka.on_rejected;
-    let dead_letter = OnRejected::DeadLetter { topic: "a".to_owned() };
-    assert_eq!(on_rejected("dead_letter_topic = 'a'"), dead_letter);
-    assert_eq!(on_rejected("dead_letter_topic = 'a'\non_rejected = 'dead_letter'"), dead_letter);
-    assert_eq!(on_rejected("dead_letter_topic = 'a'\non_rejected = 'skip'"), OnRejected::Skip);
-    assert_eq!(on_rejected("on_rejected = 'fail'"), OnRejected::Fail);
-}
-
-#[test]
 fn a_store_is_a_directory_or_a_bucket() {
     let store = |url: &str| of(&format!("[snapshot]\nstore = '{url}'")).unwrap().snapshot.store;
     assert_eq!(store("file://localhost/a%20b"), StoreUrl::Directory("/a b".into()));
@@ -334,6 +324,16 @@ fn a_store_is_a_directory_or_a_bucket() {
     ] {
         assert_eq!(store(url), StoreUrl::Objects(url.parse().unwrap()));
     }
+}
+
+#[test]
+fn a_named_dead_letter_topic_is_used_unless_told_otherwise() {
+    let on_rejected = |lines: &str| of(&format!("[kafka]\n{lines}")).unwrap().kafka.on_rejected;
+    let dead_letter = OnRejected::DeadLetter { topic: "a".to_owned() };
+    assert_eq!(on_rejected("dead_letter_topic = 'a'"), dead_letter);
+    assert_eq!(on_rejected("dead_letter_topic = 'a'\non_rejected = 'dead_letter'"), dead_letter);
+    assert_eq!(on_rejected("dead_letter_topic = 'a'\non_rejected = 'skip'"), OnRejected::Skip);
+    assert_eq!(on_rejected("on_rejected = 'fail'"), OnRejected::Fail);
 }
 
 #[test]

@@ -1,4 +1,3 @@
 mod moto;
-mod proxy;
 mod run;
 mod s3;

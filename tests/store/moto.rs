@@ -1,11 +1,12 @@
 //! An S3-compatible server of its own for a test: moto, where it is installed.
 
-use std::io::{BufRead, BufReader, ErrorKind, Write};
+use std::io::{BufRead, BufReader, ErrorKind};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
 
 use crate::kafka::fixture::PATIENCE;
+use crate::support::not_run;
 
 pub const BUCKET: &str = "snapshots";
 
@@ -24,11 +25,7 @@ impl Moto {
         let mut child = match command.spawn() {
             Ok(child) => child,
             Err(error) if error.kind() == ErrorKind::NotFound => {
-                let is_ci = std::env::var_os("CI").is_some_and(|ci| ci == "true");
-                assert!(!is_ci, "moto_server is not installed: pip install 'moto[s3,server]'");
-                // Not by a macro: the test harness would swallow it.
-                let message = format!("NOT RUN: {what}, for want of moto_server: pip install 'moto[s3,server]'\n");
-                let _ = std::io::stderr().write_all(message.as_bytes());
+                not_run(what, "moto_server is not installed: pip install 'moto[s3,server]'");
                 return None;
             }
             Err(error) => panic!("moto_server cannot be run: {error}"),
@@ -55,6 +52,12 @@ impl Drop for Moto {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+    }
+}
+
+impl Moto {
+    pub fn port(&self) -> u16 {
+        self.address.rsplit(':').next().unwrap().parse().unwrap()
     }
 }
 

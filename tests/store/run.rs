@@ -1,13 +1,12 @@
 //! `run` with its snapshots in S3.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::moto::{self, BUCKET, Moto};
-use super::proxy::{Mode, Proxy};
-use crate::kafka::command::await_page;
 use crate::kafka::fixture::{Fixture, configuration, events, poll, replayed};
 use crate::support::process::Run;
+use crate::support::proxy::{Proxy, Traffic};
 
 fn write_config(fixture: &Fixture) -> PathBuf {
     let path = fixture.directory.path().join("churnwatch.toml");
@@ -18,9 +17,13 @@ fn write_config(fixture: &Fixture) -> PathBuf {
     path
 }
 
-fn start(config: &PathBuf, address: &str) -> Run {
+fn start(config: &Path, address: &str) -> Run {
     let environment = moto::environment(address);
     Run::start_with(config, &environment.each_ref().map(|(name, value)| (*name, value.as_str())))
+}
+
+fn await_page(run: &Run, expected: &str) {
+    assert!(poll(|| run.metrics().is_some_and(|page| page.contains(expected))), "{:?}", run.metrics());
 }
 
 /// The sum of a family's series.
@@ -62,15 +65,15 @@ fn a_restart_goes_on_from_the_bucket() {
 #[test]
 fn a_store_that_refuses_or_hangs_never_stops_the_gauges() {
     let Some(moto) = Moto::start("run with a store that refuses and hangs") else { return };
-    let proxy = Proxy::to(&moto.address, Mode::Pass);
+    let proxy = Proxy::start(moto.port());
     let fixture = Fixture::new("");
     let config = write_config(&fixture);
     let all = events(51, 1_500);
     let definitions = fixture.settings.definitions();
     fixture.produce(&all[..500]);
-    let run = start(&config, &proxy.address);
+    let run = start(&config, &format!("127.0.0.1:{}", proxy.port));
     assert!(poll(|| committed(&fixture) == 500));
-    for (mode, upto) in [(Mode::Refuse, 1_000), (Mode::Hang, 1_500)] {
+    for (mode, upto) in [(Traffic::Cut, 1_000), (Traffic::Stalled, 1_500)] {
         let before = committed(&fixture);
         let failures = sum(&run, "churnwatch_snapshot_failures_total");
         proxy.set(mode);
@@ -80,7 +83,7 @@ fn a_store_that_refuses_or_hangs_never_stops_the_gauges() {
         assert_eq!(sum(&run, "churnwatch_store_up"), 0.0);
         assert_eq!(committed(&fixture), before, "nothing is committed that is not saved");
         assert!(run.metrics().unwrap().contains(&replayed(&definitions, &all[..upto])));
-        proxy.set(Mode::Pass);
+        proxy.set(Traffic::Flows);
         assert!(poll(|| committed(&fixture) == upto as i64), "{}", committed(&fixture));
         assert!(poll(|| sum(&run, "churnwatch_store_up") == 1.0));
     }

@@ -8,13 +8,19 @@ use churnwatch::store::{SaveError, Store, StoreError};
 use churnwatch::validate::check_store;
 
 use super::moto::{self, Moto};
-use super::proxy::{Mode, Proxy};
+use crate::support::proxy::{Proxy, Traffic};
 
 fn open(address: &str, prefix: &str) -> Store {
     let environment = moto::environment(address);
     let options = environment.each_ref().map(|(name, value)| (name.to_ascii_lowercase(), value.as_str()));
     let options = options.each_ref().map(|(name, value)| (name.as_str(), *value));
     Store::open_with(&moto::snapshot(prefix), &options).unwrap()
+}
+
+fn proxy(moto: &Moto, traffic: Traffic) -> Proxy {
+    let proxy = Proxy::start(moto.port());
+    proxy.set(traffic);
+    proxy
 }
 
 fn partition(partition: i32) -> TopicPartition {
@@ -84,26 +90,26 @@ fn claims_at_once_differ() {
 #[test]
 fn a_server_that_ignores_the_condition_is_refused() {
     let Some(moto) = Moto::start("a server that ignores If-None-Match") else { return };
-    let proxy = Proxy::to(&moto.address, Mode::Unconditional);
-    let store = open(&proxy.address, "");
+    let proxy = proxy(&moto, Traffic::Unconditional);
+    let store = open(&format!("127.0.0.1:{}", proxy.port), "");
     let error = store.claim(&partition(0)).unwrap_err();
     assert!(matches!(error, StoreError::Overwrites { .. }) && !error.is_transient(), "{error}");
     assert!(error.to_string().contains("use a store that honours conditional writes"), "{error}");
-    proxy.set(Mode::Pass);
+    proxy.set(Traffic::Flows);
     store.claim(&partition(0)).unwrap();
 }
 
 #[test]
 fn a_server_that_does_not_answer_is_tried_again_later() {
     let Some(moto) = Moto::start("a server that refuses and hangs") else { return };
-    let proxy = Proxy::to(&moto.address, Mode::Refuse);
-    let store = open(&proxy.address, "");
+    let proxy = proxy(&moto, Traffic::Cut);
+    let store = open(&format!("127.0.0.1:{}", proxy.port), "");
     let of = partition(0);
     assert!(store.claim(&of).unwrap_err().is_transient());
-    proxy.set(Mode::Pass);
+    proxy.set(Traffic::Flows);
     let epoch = store.claim(&of).unwrap();
     store.save(&of, epoch, 1, snapshot(1, 100)).unwrap();
-    for mode in [Mode::Refuse, Mode::Hang] {
+    for mode in [Traffic::Cut, Traffic::Stalled] {
         proxy.set(mode);
         let begun = std::time::Instant::now();
         let SaveError::Unavailable(error) = store.save(&of, epoch, 2, snapshot(2, 100)).unwrap_err() else {
@@ -112,7 +118,7 @@ fn a_server_that_does_not_answer_is_tried_again_later() {
         assert!(error.is_transient(), "{error}");
         assert!(begun.elapsed().as_secs() < 60, "{:?}", begun.elapsed());
     }
-    proxy.set(Mode::Pass);
+    proxy.set(Traffic::Flows);
     assert_eq!(newest(&store, &of), Some((1, 100)));
 }
 

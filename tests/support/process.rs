@@ -21,7 +21,7 @@ impl Run {
         Self::start_with(config, &[])
     }
 
-    /// The same with some variables.
+    /// The same with these variables in its environment.
     pub fn start_with(config: &Path, environment: &[(&str, &str)]) -> Self {
         let mut command = churnwatch();
         command.envs(environment.iter().copied());
