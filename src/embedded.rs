@@ -11,6 +11,7 @@ use rdkafka::ClientConfig;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::{BaseProducer, DefaultProducerContext, Producer};
+use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 
 /// One broker of an in-process cluster, gone when dropped.
 pub struct Broker {
@@ -49,6 +50,19 @@ impl Broker {
     /// Cuts all connections and refuses new ones until [`Self::up`].
     pub fn down(&self) -> anyhow::Result<()> {
         self.cluster()?.broker_down(1).context("cannot take the embedded Kafka broker down")
+    }
+
+    /// Answers so many fetches with an error; everything else works on.
+    pub fn refuse_fetches(&self, count: usize) -> anyhow::Result<()> {
+        let error = RDKafkaRespErr::RD_KAFKA_RESP_ERR_KAFKA_STORAGE_ERROR;
+        self.cluster()?.request_errors(RDKafkaApiKey::Fetch, &vec![error; count]);
+        Ok(())
+    }
+
+    /// Undoes [`Self::refuse_fetches`].
+    pub fn answer_fetches(&self) -> anyhow::Result<()> {
+        self.cluster()?.clear_request_errors(RDKafkaApiKey::Fetch);
+        Ok(())
     }
 
     /// Undoes [`Self::down`].

@@ -11,7 +11,7 @@ use super::TopicPartition;
 use super::lifecycle::Phase;
 use super::queue::Queue;
 use super::restore::Fresh;
-use super::worker::Setup;
+use super::worker::{Progress, Setup};
 use super::writer::{Job, Saved, Tell};
 use crate::shard::{Counts, Shard};
 use crate::snapshot;
@@ -66,6 +66,17 @@ impl Held {
             saved,
             saving: false,
             save_due: Moment::now(),
+        }
+    }
+
+    /// How far it is read.
+    pub fn progress(&self, partition: &TopicPartition) -> Progress {
+        Progress {
+            partition: partition.clone(),
+            next_offset: self.shard.next_offset(),
+            last_record: self.last_record,
+            latest_event: self.shard.latest_event(),
+            saved: self.saved,
         }
     }
 

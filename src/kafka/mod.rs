@@ -23,6 +23,8 @@ pub mod produce;
 pub(crate) mod progress;
 pub(crate) mod queue;
 pub(crate) mod restore;
+#[cfg(test)]
+mod tests;
 pub(crate) mod worker;
 pub(crate) mod writer;
 

@@ -24,7 +24,13 @@ pub(crate) struct Record<'a> {
 
 /// A partition's queue, split from the consumer's.
 pub(crate) struct Queue {
-    queue: PartitionQueue<Events>,
+    source: Source,
+}
+
+enum Source {
+    Client(PartitionQueue<Events>),
+    #[cfg(test)]
+    Tape(super::tests::Tape),
 }
 
 impl Queue {
@@ -37,13 +43,23 @@ impl Queue {
     ) -> Option<Self> {
         let mut queue = consumer.split_partition_queue(&partition.topic, partition.partition)?;
         queue.set_nonempty_callback(wake);
-        Some(Self { queue })
+        Some(Self { source: Source::Client(queue) })
+    }
+
+    #[cfg(test)]
+    pub(super) fn of_tape(tape: super::tests::Tape) -> Self {
+        Self { source: Source::Tape(tape) }
     }
 
     /// Hands over what is there, at most `max` records, without waiting for more. Returns how many.
     pub fn take(&mut self, max: usize, mut each: impl FnMut(Record<'_>)) -> Result<usize, KafkaError> {
+        let queue = match &mut self.source {
+            Source::Client(queue) => queue,
+            #[cfg(test)]
+            Source::Tape(tape) => return Ok(tape.take(max, each)),
+        };
         for taken in 0..max {
-            let Some(message) = self.queue.poll(Duration::ZERO) else { return Ok(taken) };
+            let Some(message) = queue.poll(Duration::ZERO) else { return Ok(taken) };
             let message = message?;
             each(Record {
                 offset: message.offset(),

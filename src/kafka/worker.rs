@@ -126,11 +126,11 @@ pub(crate) struct Worker {
     setup: Setup,
     own: Sender<Message>,
     messages: Receiver<Message>,
-    held: BTreeMap<TopicPartition, Held>,
+    pub(super) held: BTreeMap<TopicPartition, Held>,
     pending: Vec<Reach>,
     /// Whether a wake-up is on its way: more than one would only fill the channel.
     awake: Arc<AtomicBool>,
-    total: Counts,
+    pub(super) total: Counts,
 }
 
 impl Worker {
@@ -141,10 +141,8 @@ impl Worker {
     /// Works until told to end; returns what became of all records.
     pub fn run(mut self) -> Counts {
         loop {
-            while let Ok(message) = self.messages.try_recv() {
-                if !self.hear(message) {
-                    return self.total;
-                }
+            if !self.hear_all() {
+                return self.total;
             }
             let busy = self.read_all();
             self.save_due();
@@ -162,6 +160,16 @@ impl Worker {
                 Err(RecvTimeoutError::Disconnected) => return self.total,
             }
         }
+    }
+
+    /// Returns whether to go on.
+    pub(super) fn hear_all(&mut self) -> bool {
+        while let Ok(message) = self.messages.try_recv() {
+            if !self.hear(message) {
+                return false;
+            }
+        }
+        true
     }
 
     /// Returns whether to go on.
@@ -256,7 +264,7 @@ impl Worker {
     }
 
     /// Takes a batch from every queue; whether there was anything.
-    fn read_all(&mut self) -> bool {
+    pub(super) fn read_all(&mut self) -> bool {
         let mut busy = false;
         let mut broken = Vec::new();
         for (partition, held) in &mut self.held {
@@ -285,7 +293,7 @@ impl Worker {
         busy
     }
 
-    fn save_due(&mut self) {
+    pub(super) fn save_due(&mut self) {
         let now = Moment::now();
         for (partition, held) in &mut self.held {
             if held.phase != Phase::Reading || now < held.save_due || held.saving {
@@ -323,7 +331,7 @@ impl Worker {
         }
     }
 
-    fn advance(&mut self, t: Instant, of: &BTreeMap<TopicPartition, u64>) -> Numbers {
+    pub(super) fn advance(&mut self, t: Instant, of: &BTreeMap<TopicPartition, u64>) -> Numbers {
         let mut numbers = Numbers::none();
         for (_, held) in self.held.iter_mut().filter(|(partition, _)| of.contains_key(partition)) {
             held.shard.advance(t);
@@ -346,14 +354,7 @@ impl Worker {
                 return true;
             }
             let asked = held.iter().filter(|(partition, _)| reach.of.contains_key(partition));
-            let progress = asked.map(|(partition, held)| Progress {
-                partition: partition.clone(),
-                next_offset: held.shard.next_offset(),
-                last_record: held.last_record,
-                latest_event: held.shard.latest_event(),
-                saved: held.saved,
-            });
-            let _ = reach.reply.send(progress.collect());
+            let _ = reach.reply.send(asked.map(|(partition, held)| held.progress(partition)).collect());
             false
         });
     }

@@ -6,3 +6,4 @@ mod outage;
 pub mod reading;
 pub mod rebalance;
 mod restart;
+mod session;
