@@ -4,7 +4,7 @@ CARGO := cargo
 # What is not up to date in Cargo.lock is a mistake, not a thing to be mended on the way.
 LOCKED := --locked
 
-.PHONY: test tools fmt clippy doc contract unit integration docs bench fuzz
+.PHONY: test tools fmt clippy doc contract unit integration docs chaos rebalance bench fuzz
 
 test: tools fmt clippy doc contract unit integration
 	@echo "Passed: all checks$(if $(MISSING), EXCEPT those that need $(MISSING): they did not run)."
@@ -46,6 +46,19 @@ integration:
 # Writes the generated documents and golden files anew; look at the difference before you commit it.
 docs:
 	UPDATE_DOCS=1 $(CARGO) test $(LOCKED) --test it
+
+# The long form of tests/chaos, some half an hour: prints its seed and a table. CHURNWATCH_SEED repeats a run.
+CHURNWATCH_CHAOS_FAULTS := 120
+CHURNWATCH_CHAOS_EVENTS := 1200000
+chaos: export CHURNWATCH_CHAOS_FAULTS := $(CHURNWATCH_CHAOS_FAULTS)
+chaos: export CHURNWATCH_CHAOS_EVENTS := $(CHURNWATCH_CHAOS_EVENTS)
+chaos:
+	$(CARGO) test $(LOCKED) --test it chaos::no_fault -- --nocapture
+
+# How long gauges are incomplete after one of three instances was killed, for 100 thousand and a million customers.
+rebalance:
+	$(CARGO) build $(LOCKED) --release
+	CHURNWATCH_BINARY=target/release/churnwatch $(CARGO) test $(LOCKED) --test it chaos::rebalance -- --ignored --nocapture
 
 bench:
 	$(CARGO) bench $(LOCKED)

@@ -65,6 +65,14 @@ impl Broker {
         Ok(())
     }
 
+    /// Answers the next requests to write with these errors, each once, and no others.
+    pub fn refuse_writes(&self, errors: &[RDKafkaRespErr]) -> anyhow::Result<()> {
+        let cluster = self.cluster()?;
+        cluster.clear_request_errors(RDKafkaApiKey::Produce);
+        cluster.request_errors(RDKafkaApiKey::Produce, errors);
+        Ok(())
+    }
+
     /// Undoes [`Self::down`].
     pub fn up(&self) -> anyhow::Result<()> {
         self.cluster()?.broker_up(1).context("cannot bring the embedded Kafka broker up")

@@ -12,10 +12,11 @@ use tracing::{info, warn};
 
 use crate::cohort::Definitions;
 use crate::http::{self, Server};
-use crate::kafka::{Course, Lasting};
+use crate::kafka::rejected::{self, Rejecting};
+use crate::kafka::{Course, Lasting, dead_letters};
 use crate::own_metrics::OwnMetrics;
 use crate::publish::Published;
-use crate::settings::{Clock, Kafka, Settings, Snapshot};
+use crate::settings::{Clock, Kafka, OnRejected, Settings, Snapshot};
 use crate::shard::Counts;
 use crate::store::Store;
 use crate::time::{Instant, Span};
@@ -90,10 +91,17 @@ impl Instance {
         let lasting = Arc::new(Lasting::new(OwnMetrics::new(), Arc::new(Published::new(STALLED_AFTER))));
         // Says at once what is wrong with a property.
         topics::client(&options.kafka, Arc::default())?;
-        let session = Session::new(options, store, lasting.clone());
+        let (rejecting, delivery) = rejecting(&options.kafka, &lasting.metrics)?;
+        let session = Session::new(options, store, lasting.clone(), rejecting);
         let supervised = lasting.clone();
         let thread = spawn("kafka", move || {
+            let delivery = delivery.map(|delivery| spawn("letters", move || delivery.run())).transpose()?;
             let ended = sessions(&session, &supervised);
+            // It delivers as long as somebody may hand something in.
+            drop(session);
+            let delivered = delivery.map_or(Ok(()), JoinHandle::join);
+            let ended =
+                delivered.map_or_else(|_| Err(anyhow!("a thread ended by itself: please report this bug")), |()| ended);
             supervised.take_failure().map_or(ended, Err)
         })?;
         Ok(Self { lasting, thread })
@@ -189,6 +197,19 @@ pub fn run(settings: &Settings, rebuild: bool) -> anyhow::Result<ExitCode> {
     let summary = ended?;
     info!("ended after {} records", summary.records);
     Ok(ExitCode::SUCCESS)
+}
+
+/// What becomes of rejected records, and who delivers them where they are kept.
+fn rejecting(kafka: &Kafka, metrics: &OwnMetrics) -> anyhow::Result<(Rejecting, Option<dead_letters::Delivery>)> {
+    let (mode, delivery) = match &kafka.on_rejected {
+        OnRejected::Skip => (rejected::Mode::Skip, None),
+        OnRejected::Fail => (rejected::Mode::Fail, None),
+        OnRejected::DeadLetter { topic } => {
+            let (outbox, delivery) = dead_letters::open(kafka, topic, metrics.clone())?;
+            (rejected::Mode::DeadLetter(outbox), Some(delivery))
+        }
+    };
+    Ok((Rejecting::new(mode), delivery))
 }
 
 /// Waits for SIGTERM, Ctrl-C, or the end of the instance by itself.

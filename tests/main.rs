@@ -9,6 +9,8 @@ mod support;
 mod apache;
 /// Real purchases, checked against another engine.
 mod cdnow;
+/// Random faults by a seed against Apache Kafka and several instances: no number changes.
+mod chaos;
 /// The binary as people call it: exit codes, streams, help.
 mod cli;
 /// docs/configuration.md and docs/reference.toml are what the code says.

@@ -4,6 +4,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -16,11 +17,13 @@ use prost::Message as _;
 use super::group::{Client, Group, Mailbox};
 use super::lifecycle::Phase;
 use super::queue::{Queue, Record};
+use super::rejected::{Mode, Rejecting};
 use super::restore::{self, Fresh, Outcome, Restored};
 use super::worker::{Message, Setup, Worker};
 use super::writer::{self, Durable, News, Saved};
 use super::{Course, Lasting, Shared, TopicPartition};
 use crate::cohort::Definitions;
+use crate::framing::Framing;
 use crate::own_metrics::{OwnMetrics, ProcessState};
 use crate::proto::{LifecycleEvent, Started, lifecycle_event::Event as Kind};
 use crate::publish::catching_up::CatchingUp;
@@ -51,13 +54,15 @@ struct Log {
 pub(super) struct Tape(Arc<Mutex<Log>>);
 
 impl Tape {
-    pub fn take(&mut self, max: usize, mut each: impl FnMut(Record<'_>)) -> usize {
+    pub fn take(&mut self, max: usize, mut each: impl FnMut(Record<'_>) -> ControlFlow<()>) -> usize {
         let mut log = self.0.lock().unwrap();
         let Some(position) = log.position else { return 0 };
         // In bites, so that there is something left for the next step.
         let taken = log.records.len().saturating_sub(position).min(max).min(2);
         for (offset, payload) in log.records.iter().enumerate().skip(position).take(taken) {
-            each(Record { offset: offset as i64, keyed: true, time: None, payload: Some(payload) });
+            let record =
+                Record { offset: offset as i64, keyed: true, time: None, payload: Some(payload), message: None };
+            assert!(each(record).is_continue(), "nothing is rejected here");
         }
         log.position = Some(position + taken);
         taken
@@ -243,6 +248,8 @@ impl World {
         let (to_restorer, restores) = unbounded();
         let (to_inbox, inbox) = unbounded();
         let setup = Setup {
+            framing: Framing::Bare,
+            rejecting: Rejecting::new(Mode::Skip),
             max_future: Span::DAY,
             snapshot_interval: Duration::ZERO,
             now: || Instant::from_millis(BEGIN_S * 1_000),

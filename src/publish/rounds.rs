@@ -295,7 +295,8 @@ impl Rounds {
         let position = |progress: &Progress| Position {
             partition: progress.partition.clone(),
             next_offset: progress.next_offset,
-            end_offset: ends.get(&progress.partition).copied(),
+            // What is to be read next has to wait for dead letters: no new client would help.
+            end_offset: ends.get(&progress.partition).copied().filter(|_| !progress.waits_for_letters),
         };
         let positions: Vec<Position> = progress.iter().map(position).collect();
         for Position { partition, next_offset, end_offset } in

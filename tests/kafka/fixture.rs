@@ -194,7 +194,8 @@ pub fn ending_together(seed: u64, count: usize) -> Vec<LifecycleEvent> {
     all
 }
 
-fn event(random: &mut ChaCha8Rng, number: usize, at_s: i64, count: usize) -> LifecycleEvent {
+/// An event of any kind at an instant, of one of `count` / 4 customers.
+pub fn event(random: &mut ChaCha8Rng, number: usize, at_s: i64, count: usize) -> LifecycleEvent {
     let time = |seconds| Some(Timestamp { seconds, nanos: 0 });
     let minor_units = random.random_range(1..100) * 100;
     let amount = Some(Money { currency_code: "EUR".to_owned(), minor_units });

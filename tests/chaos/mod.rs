@@ -1,0 +1,70 @@
+//! Everything fails at some time, and no number changes: processes, brokers, connections, snapshots and disks, in an
+//! order that a seed decides, while a known log is written. After each fault the sum over all instances is compared
+//! with one shard that has read the same log, and at the end with `replay`.
+//!
+//! `CHURNWATCH_SEED` repeats a run, `CHURNWATCH_CHAOS_FAULTS` and `CHURNWATCH_CHAOS_EVENTS` set how long it is;
+//! `make chaos` runs the long form.
+
+use std::time::Duration;
+
+use self::fault::Fault;
+use self::table::Table;
+use self::world::{Scale, World};
+use crate::support::apache_kafka;
+
+mod fault;
+mod fleet;
+mod log;
+mod numbers;
+mod rebalance;
+mod table;
+mod world;
+
+fn from_environment<T: std::str::FromStr>(name: &str) -> Option<T> {
+    let value = std::env::var(name).ok()?;
+    Some(value.parse().unwrap_or_else(|_| panic!("{name}={value}")))
+}
+
+#[test]
+fn no_fault_changes_a_number() {
+    if !apache_kafka::available("chaos::no_fault_changes_a_number") {
+        return;
+    }
+    let seed =
+        from_environment("CHURNWATCH_SEED").unwrap_or_else(|| churnwatch::run::wall_clock().as_millis().unsigned_abs());
+    let faults: usize = from_environment("CHURNWATCH_CHAOS_FAULTS").unwrap_or(Fault::SHORT.len());
+    let scale = Scale::of(faults, from_environment("CHURNWATCH_CHAOS_EVENTS").unwrap_or(60_000));
+    println!("CHURNWATCH_SEED={seed}, {faults} faults, {} events", scale.events_per_part * faults);
+
+    let mut world = World::new(seed, scale);
+    let mut table = Table::new(seed);
+    let begun = world.write_part(|_| {});
+    world.await_right_numbers(begun).unwrap();
+    for number in 0..faults {
+        let chosen = world.choose(number, faults);
+        let mut undo = Vec::new();
+        let begun = world.write_part(|world| {
+            undo.extend(chosen.iter().map(|fault| fault.begin(world)));
+            hold(chosen.iter().map(|fault| fault.length()).max().unwrap_or_default());
+            undo.drain(..).rev().for_each(|undo| undo.apply(world));
+        });
+        match world.await_right_numbers(begun) {
+            Ok(took) => {
+                println!("{number}: {chosen:?}: right after {:.1} s", took.as_secs_f64());
+                table.add(&chosen, took, world.fleet.take_exits());
+            }
+            Err(wrong) => panic!("{table}\n\nCHURNWATCH_SEED={seed}, fault {number}: {chosen:?}\n{wrong}"),
+        }
+    }
+    println!("{table}");
+    world.compare_with_replay();
+    world.fleet.end();
+}
+
+/// How long a fault is given to do harm.
+fn hold(time: Duration) {
+    let end = std::time::Instant::now() + time;
+    while let Some(left) = end.checked_duration_since(std::time::Instant::now()) {
+        std::thread::park_timeout(left);
+    }
+}

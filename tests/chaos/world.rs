@@ -1,0 +1,316 @@
+//! Brokers, the proxies before them, the store, the instances and the log.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant as Moment};
+
+use churnwatch::cohort::Definitions;
+use churnwatch::settings;
+use rand::seq::{IndexedRandom, SliceRandom};
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use tempfile::TempDir;
+
+use super::fault::{Fault, Undo, folders, newest};
+use super::fleet::{Fleet, Process, binary};
+use super::log::Log;
+use super::numbers::{additive_families, counts, difference, union, value};
+use crate::kafka;
+use crate::support::apache_kafka::broker::Ports;
+use crate::support::apache_kafka::{self, Cluster};
+use crate::support::proxy::{Proxy, Traffic};
+
+/// `session.timeout.ms`
+pub const SESSION: Duration = Duration::from_secs(4);
+/// How long until the numbers must be right.
+const PATIENCE: Duration = Duration::from_secs(180);
+/// How long a sum that is whole may differ: a page says that nothing is left to read of what was there when its round
+/// began.
+const ROUND: Duration = Duration::from_secs(2);
+const TOPIC: &str = "customer-lifecycle";
+
+/// How large a run is.
+#[derive(Clone, Copy, Debug)]
+pub struct Scale {
+    pub partitions: i32,
+    pub instances: usize,
+    pub customers: usize,
+    pub events_per_part: usize,
+    /// Whether faults come two at once, too.
+    pub combined: bool,
+}
+
+impl Scale {
+    /// For a run of so many faults.
+    pub fn of(faults: usize, events: usize) -> Self {
+        let long = faults > Fault::SHORT.len();
+        Self {
+            partitions: if long { 12 } else { 6 },
+            instances: if long { 3 } else { 2 },
+            customers: events / 10 + 1,
+            events_per_part: events.div_ceil(faults + 1),
+            combined: long,
+        }
+    }
+}
+
+pub struct World {
+    pub scale: Scale,
+    pub random: ChaCha8Rng,
+    pub cluster: Cluster,
+    pub proxies: Vec<Proxy>,
+    pub store: PathBuf,
+    pub fleet: Fleet,
+    log: Option<Log>,
+    definitions: Definitions,
+    config: PathBuf,
+    deck: Vec<Fault>,
+    disk: Disk,
+    directory: TempDir,
+}
+
+impl World {
+    pub fn new(seed: u64, scale: Scale) -> Self {
+        let ports: Vec<Ports> = (0..3).map(|_| Ports::choose()).collect();
+        let proxies: Vec<Proxy> = ports.iter().map(|ports| Proxy::start(ports.clients)).collect();
+        let advertised: Vec<u16> = proxies.iter().map(|proxy| proxy.port).collect();
+        let cluster = Cluster::start_at(&ports, &advertised);
+        let servers = cluster.bootstrap_servers();
+        apache_kafka::create_topic(&servers, TOPIC, scale.partitions);
+
+        let directory = tempfile::tempdir().unwrap();
+        let disk = Disk::mount(directory.path());
+        let store = directory.path().join("disk");
+        let text = configuration(&servers, &store);
+        let config = directory.path().join("churnwatch.toml");
+        fs::write(&config, &text).unwrap();
+        let definitions = settings::parse("chaos.toml", &text, Path::new(""), [], &[]).unwrap().definitions();
+        let events = directory.path().join("events.pb");
+        let log = Log::new(seed, &servers, TOPIC, scale.partitions, scale.customers, &definitions, events);
+        let fleet = Fleet::new(config.clone(), directory.path().join("logs"), scale.instances);
+        let random = ChaCha8Rng::seed_from_u64(seed);
+        Self {
+            scale,
+            random,
+            cluster,
+            proxies,
+            store,
+            fleet,
+            log: Some(log),
+            definitions,
+            config,
+            deck: Vec::new(),
+            disk,
+            directory,
+        }
+    }
+
+    /// The next fault or two: all kinds in turn, in an order by chance.
+    pub fn choose(&mut self, number: usize, faults: usize) -> Vec<Fault> {
+        if self.deck.is_empty() {
+            self.deck = if self.scale.combined { Fault::ALL.to_vec() } else { Fault::SHORT.to_vec() };
+            self.deck.retain(|fault| *fault != Fault::DiskFull || self.disk.mounted);
+            self.deck.shuffle(&mut self.random);
+        }
+        let mut chosen = vec![self.deck.pop().unwrap()];
+        if self.scale.combined && number + 1 < faults && self.random.random_ratio(1, 4) {
+            let elsewhere: Vec<Fault> =
+                Fault::ALL.into_iter().filter(|fault| fault.place() != chosen[0].place()).collect();
+            chosen.extend(elsewhere.choose(&mut self.random));
+            chosen.retain(|fault| *fault != Fault::DiskFull || self.disk.mounted);
+        }
+        chosen.sort_by_key(|fault| fault.place());
+        chosen
+    }
+
+    /// Writes a part of the log, and lets something happen in its midst. Returns when that began.
+    pub fn write_part(&mut self, happens: impl FnOnce(&mut Self)) -> Moment {
+        const PIECES: usize = 20;
+        let mut log = self.log.take().unwrap();
+        let piece = self.scale.events_per_part / PIECES + 1;
+        log.begin_part();
+        log.write(piece);
+        let begun = Moment::now();
+        std::thread::scope(|scope| {
+            let writing = scope.spawn(|| {
+                for _ in 1..PIECES {
+                    log.write(piece);
+                    std::thread::park_timeout(Duration::from_millis(50));
+                }
+            });
+            happens(self);
+            writing.join().unwrap();
+        });
+        log.end_part();
+        self.log = Some(log);
+        begun
+    }
+
+    pub fn let_all(&self, traffic: Traffic) -> Undo {
+        self.proxies.iter().for_each(|proxy| proxy.set(traffic));
+        Undo::LetFlow
+    }
+
+    /// Waits until the sum over all instances is what the log amounts to. Returns how long after `begun` that was, or
+    /// what is wrong.
+    pub fn await_right_numbers(&mut self, begun: Moment) -> Result<Duration, String> {
+        let log = self.log.as_mut().unwrap();
+        let as_of = log.as_of();
+        let page = log.page(&self.definitions);
+        let families = additive_families(&page);
+        let expected = counts(&page, &families);
+        assert!(!expected.is_empty());
+        let deadline = Moment::now() + PATIENCE;
+        let mut wrong_since = None;
+        loop {
+            self.fleet.supervise();
+            let pages: Vec<String> = self.fleet.processes.iter_mut().filter_map(Process::metrics).collect();
+            let union = union(&pages, &families, self.scale.partitions as usize, as_of);
+            let differs = difference(&union.counts, &expected);
+            let state = match (&union.partial, &differs) {
+                (None, None) => {
+                    if let [alone] = &pages[..] {
+                        assert!(alone.contains(&page), "{}", kafka::fixture::difference(alone, &page));
+                    }
+                    return Ok(begun.elapsed());
+                }
+                (None, Some(difference)) => {
+                    let since: Moment = *wrong_since.get_or_insert_with(Moment::now);
+                    let state = format!("every partition is published once, and yet: {difference:?}");
+                    if since.elapsed() > ROUND {
+                        return Err(format!("{state}\n{}", self.fleet.last_words()));
+                    }
+                    state
+                }
+                (Some(partial), _) => {
+                    wrong_since = None;
+                    format!("{} instances answer, {partial}", pages.len())
+                }
+            };
+            if Moment::now() > deadline {
+                return Err(format!("no right numbers in time: {state}\n{}", self.fleet.last_words()));
+            }
+            std::thread::park_timeout(Duration::from_millis(100));
+        }
+    }
+
+    /// A part with one event of each customer.
+    pub fn write_customers(&mut self) -> Moment {
+        let begun = Moment::now();
+        let log = self.log.as_mut().unwrap();
+        log.begin_part();
+        log.write_each_customer_once();
+        log.end_part();
+        begun
+    }
+
+    /// Waits until the newest snapshots cover all there is.
+    pub fn await_snapshots(&mut self) {
+        let written = self.log.as_ref().unwrap().len() as i64;
+        crate::support::until("saved", || {
+            let newest = folders(&self.store).iter().filter_map(|folder| newest(folder)).collect::<Vec<_>>();
+            let offset = |file: &PathBuf| -> i64 {
+                let name = file.file_stem().unwrap().to_str().unwrap();
+                name.rsplit('-').next().unwrap().parse().unwrap()
+            };
+            newest.iter().map(offset).sum::<i64>() == written
+        });
+    }
+
+    /// Waits until the instances say that they have all partitions; how long after `begun` that was.
+    pub fn await_assigned(&mut self, begun: Moment) -> Duration {
+        let partitions = f64::from(self.scale.partitions);
+        crate::support::until("assigned", || {
+            let pages = self.fleet.processes.iter_mut().filter_map(Process::metrics);
+            pages.filter_map(|page| value(&page, "churnwatch_partitions_assigned")).sum::<f64>() == partitions
+        });
+        begun.elapsed()
+    }
+
+    /// Compares with what the command makes of the whole log.
+    pub fn compare_with_replay(&mut self) {
+        let log = self.log.as_mut().unwrap();
+        let as_of = log.as_of();
+        let page = log.page(&self.definitions);
+        let events = log.len();
+        let out = Command::new(binary())
+            .args(["replay", "--quiet", "--as-of", &as_of.to_string(), "--config"])
+            .arg(&self.config)
+            .arg(log.flushed())
+            .output()
+            .unwrap();
+        let replayed = String::from_utf8(out.stdout).unwrap();
+        assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+        assert!(replayed == page, "{}", kafka::fixture::difference(&replayed, &page));
+        println!("replay of all {events} events in {}: the same", self.directory.path().display());
+    }
+}
+
+fn configuration(servers: &str, store: &Path) -> String {
+    format!(
+        r#"
+        [kafka]
+        brokers = ["{servers}"]
+        topics = ["{TOPIC}"]
+        [kafka.librdkafka]
+        "session.timeout.ms" = {session_ms}
+        "heartbeat.interval.ms" = 400
+        "reconnect.backoff.max.ms" = 1000
+        [time]
+        clock = "event"
+        complete_since = 2025-01-01T00:00:00Z
+        [windows]
+        lengths = ["1d", "30d"]
+        [snapshot]
+        store = "file://{store}"
+        interval = "1s"
+        [http]
+        listen = "127.0.0.1:0"
+        publish_interval = "200ms"
+        [[dimensions]]
+        name = "plan"
+        [[dimensions]]
+        name = "region"
+        [[groupings]]
+        by = ["plan", "region"]
+        "#,
+        servers = servers.replace(',', "\", \""),
+        session_ms = SESSION.as_millis(),
+        store = store.display(),
+    )
+}
+
+/// A disk of its own for the store, so that it can be full; where that needs rights that are not there, a folder.
+struct Disk {
+    mounted: bool,
+}
+
+impl Disk {
+    const SIZE: &str = "size=256m";
+
+    fn mount(parent: &Path) -> Self {
+        let path = parent.join("disk");
+        fs::create_dir(&path).unwrap();
+        let tmpfs = |command: &mut Command| {
+            let command = command.args(["-t", "tmpfs", "-o", Self::SIZE, "churnwatch-chaos"]).arg(&path);
+            command.stderr(Stdio::null()).status().is_ok_and(|status| status.success())
+        };
+        let mounted = tmpfs(&mut Command::new("mount")) || tmpfs(Command::new("sudo").args(["-n", "mount"]));
+        if mounted {
+            // Unmounted when this process ends, however it ends: its standard input closes then.
+            let waits = "cat >/dev/null; umount -l \"$0\" || sudo -n umount -l \"$0\"; rm -rf \"$1\"";
+            let janitor = Command::new("sh")
+                .args(["-c", waits])
+                .arg(&path)
+                .arg(parent)
+                .stdin(Stdio::piped())
+                .stderr(Stdio::null())
+                .spawn();
+            Box::leak(Box::new(janitor.unwrap()));
+        } else {
+            crate::support::not_run("chaos, the fault DiskFull", "mounting a tmpfs needs root or sudo");
+        }
+        Self { mounted }
+    }
+}
