@@ -77,6 +77,9 @@ fn masked(mask: u8) -> Vec<TopicPartition> {
     (0..PARTITIONS as usize).filter(|number| mask & (1 << number) != 0).map(partition).collect()
 }
 
+/// A snapshot: the epoch, the next offset, the bytes.
+type Kept = (u64, i64, Vec<u8>);
+
 /// A client that is as strict as librdkafka, the group behind it, and the store.
 #[derive(Default)]
 struct Outside {
@@ -86,8 +89,8 @@ struct Outside {
     fetched: RefCell<BTreeSet<TopicPartition>>,
     lost: Cell<bool>,
     claims: RefCell<BTreeMap<TopicPartition, u64>>,
-    /// With the epoch and the next offset of each, in order of age.
-    snapshots: RefCell<BTreeMap<TopicPartition, Vec<(u64, i64, Vec<u8>)>>>,
+    /// In the order in which they were written.
+    snapshots: RefCell<BTreeMap<TopicPartition, Vec<Kept>>>,
     /// How far this life of each has been committed.
     committed: RefCell<BTreeMap<TopicPartition, i64>>,
 }
