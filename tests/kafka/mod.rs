@@ -9,3 +9,4 @@ pub mod reading;
 pub mod rebalance;
 mod record;
 mod restart;
+mod session;
