@@ -5,6 +5,7 @@ pub mod apache_kafka;
 pub mod cdnow;
 pub mod golden;
 pub mod proxy;
+pub mod tied;
 
 /// Says loudly that a test does not run, and why; fails in CI.
 pub fn not_run(test: &str, why: &str) {
