@@ -27,12 +27,17 @@ impl Process {
 
     /// The page of metrics; `None` where it does not answer.
     pub fn metrics(&mut self) -> Option<String> {
+        let request = ureq::get(self.url()?).config().timeout_global(Some(Duration::from_secs(2))).build();
+        request.call().ok()?.body_mut().read_to_string().ok()
+    }
+
+    /// Where it serves, once it does.
+    fn url(&mut self) -> Option<&str> {
         if self.url.is_none() {
             let said = fs::read_to_string(&self.log).unwrap_or_default();
             self.url = said.lines().find_map(|line| Some(line.split_once("serving ")?.1.to_owned()));
         }
-        let request = ureq::get(self.url.as_ref()?).config().timeout_global(Some(Duration::from_secs(2))).build();
-        request.call().ok()?.body_mut().read_to_string().ok()
+        self.url.as_deref()
     }
 
     pub fn signal(&self, name: &str) {
@@ -76,6 +81,8 @@ impl Fleet {
     /// SIGTERM; fails where it does not end in good order.
     pub fn terminate(&mut self, index: usize) {
         let mut process = self.processes.remove(index);
+        // Before it serves, it may not know yet what to do about the signal.
+        crate::support::until("serving", || process.url().is_some());
         process.signal("TERM");
         let mut ended = None;
         assert!(
