@@ -11,10 +11,11 @@ test: tools fmt clippy doc contract unit integration
 
 # With CI set, a missing tool is a failure; without it, what does not run is said at the start and at the end.
 PROMTOOL := $(shell command -v promtool)
+PROMETHEUS := $(shell command -v prometheus)
 BUF := $(shell command -v buf)
 # What starts Apache Kafka, unless a cluster is given.
 KAFKA := $(or $(KAFKA_BOOTSTRAP_SERVERS),$(and $(shell command -v java),$(shell command -v mvn)))
-MISSING := $(strip $(if $(PROMTOOL),,promtool) $(if $(BUF),,buf) $(if $(KAFKA),,java-and-maven))
+MISSING := $(strip $(if $(PROMTOOL),,promtool) $(if $(PROMETHEUS),,prometheus) $(if $(BUF),,buf) $(if $(KAFKA),,java-and-maven))
 
 tools:
 ifneq ($(MISSING),)

@@ -34,6 +34,10 @@ pub struct OwnMetrics {
     process: metrics_process::Collector,
     /// Records without a key.
     pub unkeyed_records: Counter,
+    /// Rejected records that the dead-letter topic has acknowledged.
+    pub dead_letters: Counter,
+    /// Rejected records that it has not acknowledged yet.
+    pub dead_letters_waiting: Gauge,
     /// Snapshots that could not be written.
     pub snapshot_failures: Counter,
     /// Snapshots refused because the partition has another owner.
@@ -71,6 +75,8 @@ impl OwnMetrics {
             client_rebuilds: Rebuild::ALL.map(|why| reason("churnwatch_client_rebuilds_total", why.name())),
             process: metrics_process::Collector::default(),
             unkeyed_records: counter("churnwatch_unkeyed_records_total"),
+            dead_letters: counter("churnwatch_dead_letters_total"),
+            dead_letters_waiting: gauge(&recorder, "churnwatch_dead_letters_waiting", &[]),
             snapshot_failures: counter("churnwatch_snapshot_failures_total"),
             snapshots_fenced: counter("churnwatch_snapshots_fenced_total"),
             restore_failures: counter("churnwatch_restore_failures_total"),
@@ -127,9 +133,13 @@ impl OwnMetrics {
 
     /// Registered when first set: before, it is absent.
     fn gauge(&self, name: &str, labels: &[Label]) -> Gauge {
-        debug_assert_eq!(family(name).kind(), Type::Gauge);
-        self.recorder.register_gauge(&gauges::key(family(name), labels), &METADATA)
+        gauge(&self.recorder, name, labels)
     }
+}
+
+fn gauge(recorder: &PrometheusRecorder, name: &str, labels: &[Label]) -> Gauge {
+    debug_assert_eq!(family(name).kind(), Type::Gauge);
+    recorder.register_gauge(&gauges::key(family(name), labels), &METADATA)
 }
 
 fn counter(recorder: &PrometheusRecorder, name: &str, labels: &[Label]) -> Counter {

@@ -1,5 +1,6 @@
 //! `churnwatch run`: sessions, one after the other until the end, each a Kafka client and all that depends on it.
 
+use std::io::{self, IsTerminal as _};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -12,10 +13,11 @@ use tracing::{info, warn};
 
 use crate::cohort::Definitions;
 use crate::http::{self, Server};
-use crate::kafka::{Course, Lasting};
+use crate::kafka::rejected::{self, Rejecting};
+use crate::kafka::{Course, Lasting, dead_letters};
 use crate::own_metrics::OwnMetrics;
 use crate::publish::Published;
-use crate::settings::{Clock, Kafka, Settings, Snapshot};
+use crate::settings::{Clock, Kafka, OnRejected, Settings, Snapshot};
 use crate::shard::Counts;
 use crate::store::Store;
 use crate::time::{Instant, Span};
@@ -47,6 +49,8 @@ pub struct Options {
     pub publish_interval: Duration,
     /// Sets the snapshots aside and reads the topics from their beginning.
     pub rebuild: bool,
+    /// Whether a long catch-up draws a bar on standard error, rather than log a line a minute.
+    pub bar: bool,
     /// The wall clock.
     pub now: fn() -> Instant,
 }
@@ -63,6 +67,7 @@ impl Options {
             snapshot: settings.snapshot.clone(),
             publish_interval: settings.http.publish_interval,
             rebuild: false,
+            bar: false,
             now: wall_clock,
         }
     }
@@ -90,10 +95,17 @@ impl Instance {
         let lasting = Arc::new(Lasting::new(OwnMetrics::new(), Arc::new(Published::new(STALLED_AFTER))));
         // Says at once what is wrong with a property.
         topics::client(&options.kafka, Arc::default())?;
-        let session = Session::new(options, store, lasting.clone());
+        let (rejecting, delivery) = rejecting(&options.kafka, &lasting.metrics)?;
+        let session = Session::new(options, store, lasting.clone(), rejecting);
         let supervised = lasting.clone();
         let thread = spawn("kafka", move || {
+            let delivery = delivery.map(|delivery| spawn("letters", move || delivery.run())).transpose()?;
             let ended = sessions(&session, &supervised);
+            // It delivers as long as somebody may hand something in.
+            drop(session);
+            let delivered = delivery.map_or(Ok(()), JoinHandle::join);
+            let ended =
+                delivered.map_or_else(|_| Err(anyhow!("a thread ended by itself: please report this bug")), |()| ended);
             supervised.take_failure().map_or(ended, Err)
         })?;
         Ok(Self { lasting, thread })
@@ -162,7 +174,8 @@ pub fn run(settings: &Settings, rebuild: bool) -> anyhow::Result<ExitCode> {
     settings.check_topics()?;
     // Said before anything is read, and before the group has to rebalance for nothing.
     drop(http::bind(settings.http.listen)?);
-    let instance = Instance::start(Options { rebuild, ..Options::new(settings) })?;
+    let bar = io::stderr().is_terminal() && tracing::enabled!(tracing::Level::INFO);
+    let instance = Instance::start(Options { rebuild, bar, ..Options::new(settings) })?;
     let server = Server::start(settings.http.listen, instance.published().clone(), instance.metrics().clone());
     let server = match server {
         Ok(server) => server,
@@ -189,6 +202,19 @@ pub fn run(settings: &Settings, rebuild: bool) -> anyhow::Result<ExitCode> {
     let summary = ended?;
     info!("ended after {} records", summary.records);
     Ok(ExitCode::SUCCESS)
+}
+
+/// What becomes of rejected records, and who delivers them where they are kept.
+fn rejecting(kafka: &Kafka, metrics: &OwnMetrics) -> anyhow::Result<(Rejecting, Option<dead_letters::Delivery>)> {
+    let (mode, delivery) = match &kafka.on_rejected {
+        OnRejected::Skip => (rejected::Mode::Skip, None),
+        OnRejected::Fail => (rejected::Mode::Fail, None),
+        OnRejected::DeadLetter { topic } => {
+            let (outbox, delivery) = dead_letters::open(kafka, topic, metrics.clone())?;
+            (rejected::Mode::DeadLetter(outbox), Some(delivery))
+        }
+    };
+    Ok((Rejecting::new(mode), delivery))
 }
 
 /// Waits for SIGTERM, Ctrl-C, or the end of the instance by itself.

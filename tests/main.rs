@@ -29,6 +29,8 @@ mod kafka;
 mod metrics;
 /// Random logs through the core against a naive reading of the contract.
 mod model;
+/// Recording rules over several instances: from the table, by promtool, and in a real Prometheus.
+mod prometheus;
 /// `replay` from files to page and summary.
 mod replay;
 /// The contract's examples and sentences, as text.

@@ -1,5 +1,6 @@
 //! One partition in its worker: the shard, its queue, and what is known of both.
 
+use std::ops::ControlFlow;
 use std::sync::atomic::Ordering;
 use std::time::Instant as Moment;
 
@@ -9,17 +10,30 @@ use tracing::{error, warn};
 
 use super::TopicPartition;
 use super::lifecycle::Phase;
-use super::queue::Queue;
+use super::queue::{Queue, Record};
+use super::rejected::{Then, Waiting};
 use super::restore::Fresh;
-use super::worker::Setup;
+use super::worker::{Message, Setup};
 use super::writer::{Job, Saved, Tell};
-use crate::shard::{Counts, Shard};
+use crate::event::Rejection;
+use crate::framing::SCHEMA_ID_HEADER;
+use crate::shard::{Counts, Outcome, Shard};
 use crate::snapshot;
 use crate::store::Epoch;
 use crate::time::Instant;
 
 /// Records taken from one partition before the next one, and messages, get their turn.
 const BATCH: usize = 1024;
+
+/// Why a partition cannot be read on.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ReadError {
+    #[error(transparent)]
+    Client(#[from] KafkaError),
+    /// The record at this offset ends the process.
+    #[error("the record at offset {offset} is rejected: {why}")]
+    Rejected { offset: i64, why: Rejection },
+}
 
 /// A partition that this worker holds.
 pub(crate) struct Held {
@@ -44,6 +58,8 @@ pub(crate) struct Held {
     pub saved: Option<Saved>,
     pub saving: bool,
     pub save_due: Moment,
+    /// Rejected records on their way to the dead-letter topic.
+    pub letters: Waiting,
 }
 
 impl Held {
@@ -66,6 +82,7 @@ impl Held {
             saved,
             saving: false,
             save_due: Moment::now(),
+            letters: Waiting::default(),
         }
     }
 
@@ -80,9 +97,18 @@ impl Held {
     }
 
     /// Takes a batch from the queue into the shard.
-    pub fn read(&mut self, setup: &Setup) -> Result<usize, KafkaError> {
+    pub fn read(
+        &mut self,
+        partition: &TopicPartition,
+        setup: &Setup,
+        own: &Sender<Message>,
+    ) -> Result<usize, ReadError> {
         let Some(queue) = &mut self.queue else { return Ok(0) };
-        let shard = &mut self.shard;
+        if self.letters.is_full() {
+            return Ok(0);
+        }
+        let (shard, letters) = (&mut self.shard, &mut self.letters);
+        let mut failed = None;
         let (mut read, mut unkeyed) = (0, 0);
         let mut last_record = None;
         let mut first_record = None;
@@ -90,14 +116,22 @@ impl Held {
         let taken = queue.take(BATCH, |record| {
             // Handed over again: it is counted already.
             if record.offset < next_offset {
-                return;
+                return ControlFlow::Continue(());
             }
-            shard.consume(record.payload, record.time.map(|time| time + setup.max_future));
-            next_offset = record.offset + 1;
             read += 1;
+            let mut then = Then::ReadOn;
+            if let Outcome::Rejected(why) = consume(shard, &record, setup) {
+                then = setup.rejecting.take(partition, &record, why, letters, own);
+                if then == Then::Fail {
+                    failed = Some(ReadError::Rejected { offset: record.offset, why });
+                    return ControlFlow::Break(());
+                }
+            }
+            next_offset = record.offset + 1;
             unkeyed += u64::from(!record.keyed);
             first_record = first_record.or(record.time);
             last_record = record.time.or(last_record);
+            if then == Then::Wait { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         });
         if read > 0 {
             shard.set_next_offset(next_offset);
@@ -115,11 +149,21 @@ impl Held {
                 );
             }
         }
-        taken
+        failed.map_or(Ok(taken?), Err)
     }
 
-    /// Hands a snapshot to the writer; whether there is one.
-    pub fn save(&self, partition: &TopicPartition, writer: &Sender<Job>, tell: Tell) -> bool {
+    /// Whether no snapshot is worth serialising: the dead-letter topic has refused what it would cover.
+    pub fn cannot_save_yet(&mut self, setup: &Setup) -> bool {
+        let waits = !self.letters.is_empty() && setup.rejecting.is_refused();
+        if waits && self.letters.drop_held_back() {
+            self.saving = false;
+        }
+        waits
+    }
+
+    /// Hands a snapshot to the writer, at once or when the letters of what it covers are acknowledged; whether there
+    /// is one.
+    pub fn save(&mut self, partition: &TopicPartition, writer: &Sender<Job>, tell: Tell) -> bool {
         let begun = Moment::now();
         let mut bytes = Vec::new();
         // Writing into memory fails only where there is a bug, and what was written is then not sent.
@@ -129,7 +173,17 @@ impl Held {
         }
         let next_offset = self.shard.next_offset();
         let (partition, generation, epoch) = (partition.clone(), self.generation, self.epoch);
-        writer.send(Job { partition, generation, epoch, next_offset, bytes, begun, tell }).is_ok()
+        let job = Job { partition, generation, epoch, next_offset, bytes, begun, tell };
+        self.letters.pass(job).is_none_or(|job| writer.send(job).is_ok())
+    }
+}
+
+fn consume(shard: &mut Shard, record: &Record<'_>, setup: &Setup) -> Outcome {
+    let latest_event_time = record.time.map(|time| time + setup.max_future);
+    let schema_in_header = || record.has_header(SCHEMA_ID_HEADER);
+    match record.payload.map(|value| setup.framing.message(value, schema_in_header)).transpose() {
+        Ok(message) => shard.consume(message, latest_event_time),
+        Err(why) => shard.reject(why),
     }
 }
 

@@ -2,7 +2,8 @@
 //!
 //! One thread polls the client (`poll`: rebalances, errors, statistics; `group` decides what follows), some restore
 //! shards (`restore`), workers own them and pull from their partitions' queues (`worker`), one writes snapshots
-//! (`writer`). They exchange messages; no lock is held on the path of an event.
+//! (`writer`), one rejected records to their topic (`dead_letters`). They exchange messages; no lock is held on the
+//! path of an event.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -14,6 +15,7 @@ use crate::publish::{Published, Readiness};
 
 pub(crate) mod as_of;
 pub(crate) mod client;
+pub(crate) mod dead_letters;
 pub(crate) mod group;
 pub(crate) mod held;
 pub(crate) mod lifecycle;
@@ -22,6 +24,7 @@ pub(crate) mod prefetch;
 pub mod produce;
 pub(crate) mod progress;
 pub(crate) mod queue;
+pub(crate) mod rejected;
 pub(crate) mod restore;
 pub(crate) mod worker;
 pub(crate) mod writer;

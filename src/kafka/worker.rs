@@ -10,13 +10,20 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use rdkafka::error::RDKafkaErrorCode;
 use tracing::error;
 
-use super::held::Held;
+use super::held::{Held, ReadError};
 use super::lifecycle::{Duty, Event, Phase, step};
+use super::rejected::{self, Rejecting};
 use super::writer::{Durable, Job, Saved, Tell};
 use super::{Shared, TopicPartition};
+use crate::framing::Framing;
 use crate::readings::Readings;
 use crate::shard::Counts;
 use crate::time::{Instant, Span};
+
+mod answers;
+mod leaving;
+
+use leaving::Leaving;
 
 /// A wake-up that got lost would cost this much.
 const IDLE: Duration = Duration::from_millis(500);
@@ -60,6 +67,11 @@ pub(crate) enum Message {
         generation: u64,
         saved: Option<Saved>,
     },
+    /// The dead-letter topic has acknowledged the record at the offset.
+    Delivered {
+        partition: TopicPartition,
+        offset: i64,
+    },
     /// Stop reading, and save nothing any more.
     Quarantine {
         partition: TopicPartition,
@@ -94,6 +106,8 @@ pub(crate) struct Progress {
     pub last_record: Option<Instant>,
     pub latest_event: Option<Instant>,
     pub saved: Option<Saved>,
+    /// Whether it is not read on before the dead-letter topic takes what it has refused.
+    pub waits_for_letters: bool,
 }
 
 /// The numbers of one worker's shards.
@@ -114,6 +128,8 @@ impl Numbers {
 /// What all workers of an instance have in common.
 #[derive(Clone)]
 pub(crate) struct Setup {
+    pub framing: Framing,
+    pub rejecting: Rejecting,
     pub max_future: Span,
     pub snapshot_interval: Duration,
     pub now: fn() -> Instant,
@@ -127,6 +143,7 @@ pub(crate) struct Worker {
     own: Sender<Message>,
     messages: Receiver<Message>,
     held: BTreeMap<TopicPartition, Held>,
+    leaving: Vec<Leaving>,
     pending: Vec<Reach>,
     /// Whether a wake-up is on its way: more than one would only fill the channel.
     awake: Arc<AtomicBool>,
@@ -135,7 +152,16 @@ pub(crate) struct Worker {
 
 impl Worker {
     pub fn new(setup: Setup, own: Sender<Message>, messages: Receiver<Message>, awake: Arc<AtomicBool>) -> Self {
-        Self { setup, own, messages, held: BTreeMap::new(), pending: Vec::new(), awake, total: Counts::default() }
+        Self {
+            setup,
+            own,
+            messages,
+            held: BTreeMap::new(),
+            leaving: Vec::new(),
+            pending: Vec::new(),
+            awake,
+            total: Counts::default(),
+        }
     }
 
     /// Works until told to end; returns what became of all records.
@@ -148,6 +174,7 @@ impl Worker {
             }
             let busy = self.read_all();
             self.save_due();
+            self.give_up_overdue();
             self.answer_reached();
             if busy {
                 continue;
@@ -186,6 +213,7 @@ impl Worker {
                     held.saved = saved.or(held.saved);
                 }
             }
+            Message::Delivered { partition, offset } => self.delivered(&partition, offset),
             Message::Quarantine { partition } => {
                 self.quarantine(&partition, Event::Fenced);
             }
@@ -258,12 +286,12 @@ impl Worker {
     /// Takes a batch from every queue; whether there was anything.
     fn read_all(&mut self) -> bool {
         let mut busy = false;
-        let mut broken = Vec::new();
+        let (mut broken, mut rejected) = (Vec::new(), Vec::new());
         for (partition, held) in &mut self.held {
             if held.phase != Phase::Reading {
                 continue;
             }
-            let taken = held.read(&self.setup);
+            let taken = held.read(partition, &self.setup, &self.own);
             held.report(&self.setup, &mut self.total);
             match taken {
                 Ok(0) => {
@@ -272,15 +300,22 @@ impl Worker {
                     }
                 }
                 Ok(_) => busy = true,
-                Err(error) if error.rdkafka_error_code() == Some(RDKafkaErrorCode::AutoOffsetReset) => {
+                Err(ReadError::Client(error))
+                    if error.rdkafka_error_code() == Some(RDKafkaErrorCode::AutoOffsetReset) =>
+                {
                     broken.push(partition.clone());
                 }
                 // Said once where it was received; the client goes on trying.
-                Err(_) => busy = true,
+                Err(ReadError::Client(_)) => busy = true,
+                Err(ReadError::Rejected { offset, why }) => rejected.push((partition.clone(), offset, why)),
             }
         }
         for partition in broken {
             self.broke(&partition, "the broker does not hold that offset");
+        }
+        for (partition, offset, why) in rejected {
+            self.quarantine(&partition, Event::Broke);
+            self.setup.shared.fail(rejected::failure(&partition, offset, why));
         }
         busy
     }
@@ -288,7 +323,7 @@ impl Worker {
     fn save_due(&mut self) {
         let now = Moment::now();
         for (partition, held) in &mut self.held {
-            if held.phase != Phase::Reading || now < held.save_due || held.saving {
+            if held.phase != Phase::Reading || held.cannot_save_yet(&self.setup) || now < held.save_due || held.saving {
                 continue;
             }
             held.save_due = now + self.setup.snapshot_interval;
@@ -311,6 +346,7 @@ impl Worker {
                     let _ = reply.send(Durable { partition: partition.clone(), generation, next_offset });
                 } else {
                     held.save(partition, &self.setup.writer, Tell::Rebalance(reply));
+                    self.leave(partition, held);
                 }
             }
             Duty::Release
@@ -321,41 +357,6 @@ impl Worker {
             | Duty::Quarantine
             | Duty::Refuse => {}
         }
-    }
-
-    fn advance(&mut self, t: Instant, of: &BTreeMap<TopicPartition, u64>) -> Numbers {
-        let mut numbers = Numbers::none();
-        for (_, held) in self.held.iter_mut().filter(|(partition, _)| of.contains_key(partition)) {
-            held.shard.advance(t);
-            numbers.readings.add(held.shard.readings());
-            numbers.tracked_customers += held.shard.tracked_customers() as u64;
-            numbers.tracked_cohorts += held.shard.tracked_cohorts() as u64;
-            numbers.oldest_new.extend(held.oldest_new.take());
-        }
-        numbers
-    }
-
-    fn answer_reached(&mut self) {
-        let now = Moment::now();
-        let held = &self.held;
-        self.pending.retain(|reach| {
-            let reached = held
-                .iter()
-                .all(|(partition, held)| reach.ends.get(partition).is_none_or(|&end| held.shard.next_offset() >= end));
-            if !reached && now < reach.deadline {
-                return true;
-            }
-            let asked = held.iter().filter(|(partition, _)| reach.of.contains_key(partition));
-            let progress = asked.map(|(partition, held)| Progress {
-                partition: partition.clone(),
-                next_offset: held.shard.next_offset(),
-                last_record: held.last_record,
-                latest_event: held.shard.latest_event(),
-                saved: held.saved,
-            });
-            let _ = reach.reply.send(progress.collect());
-            false
-        });
     }
 
     /// How long there is nothing to do unless a message comes.

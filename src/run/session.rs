@@ -20,10 +20,12 @@ use crate::kafka::held::sum_counts;
 use crate::kafka::poll::{self, Inbox};
 use crate::kafka::prefetch::Prefetch;
 use crate::kafka::progress::Watch;
+use crate::kafka::rejected::Rejecting;
 use crate::kafka::restore::{self, Restorer};
 use crate::kafka::worker::{Message, Setup, Worker};
 use crate::kafka::{Course, Lasting, Rebuild, Shared, TopicPartition, writer};
 use crate::publish::Nudge;
+use crate::publish::backfill::{Backfill, Display};
 use crate::publish::rounds::Rounds;
 use crate::publish::topics::Topics;
 use crate::shard::Counts;
@@ -56,6 +58,7 @@ pub(super) struct Session {
     options: Options,
     store: Store,
     lasting: Arc<Lasting>,
+    rejecting: Rejecting,
     /// For `--rebuild`: the partitions whose old snapshots are set aside already.
     set_aside: Option<Arc<Mutex<HashSet<TopicPartition>>>>,
 }
@@ -70,9 +73,9 @@ struct Threads {
 }
 
 impl Session {
-    pub fn new(options: Options, store: Store, lasting: Arc<Lasting>) -> Self {
+    pub fn new(options: Options, store: Store, lasting: Arc<Lasting>, rejecting: Rejecting) -> Self {
         let set_aside = options.rebuild.then(Arc::default);
-        Self { options, store, lasting, set_aside }
+        Self { options, store, lasting, rejecting, set_aside }
     }
 
     pub fn options(&self) -> &Options {
@@ -89,6 +92,8 @@ impl Session {
         let (to_inbox, restored) = unbounded();
 
         let setup = Setup {
+            framing: self.options.kafka.framing,
+            rejecting: self.rejecting.clone(),
             max_future: self.options.max_future,
             snapshot_interval: self.options.snapshot.interval,
             now: self.options.now,
@@ -161,6 +166,7 @@ impl Session {
             as_of: carried.as_of,
             watch: carried.watch,
             catching_up: Default::default(),
+            backfill: Backfill::new(if options.bar { Display::Bar } else { Display::Log }),
             tracked: None,
         }
     }

@@ -14,6 +14,7 @@ use super::layers::{Entry, Layers, Node, Value};
 use super::librdkafka::{self, Property, Refusal, is_secret};
 use super::problem::{Origin, Problem, nearest};
 use super::read::{At, Reader};
+use super::rejecting;
 use super::{Clock, Http, Kafka, Settings, Snapshot, Time, Windows};
 
 const MILLISECOND: Span = Span::from_millis(1);
@@ -63,6 +64,8 @@ fn kafka(r: &mut Reader, directory: &Path) -> Option<Kafka> {
     let topics = r.read("kafka", "topics", |r, name, node| r.list(name, node, topic));
     let topics = topics.and_then(|list| unique(r, "topic", list));
     let group_id = r.read("kafka", "group_id", Reader::text);
+    let framing = rejecting::framing(r);
+    let on_rejected = rejecting::on_rejected(r, topics.as_deref());
     let prefetch_bytes = r.read("kafka", "prefetch_bytes", |r, name, node| r.count(name, node, 65_536));
     let stall_timeout = r.read("kafka", "stall_timeout", |r, name, node| r.span(name, node, TEN_SECONDS));
     let librdkafka = properties(r, directory);
@@ -70,6 +73,8 @@ fn kafka(r: &mut Reader, directory: &Path) -> Option<Kafka> {
         brokers: brokers?,
         topics: topics?,
         group_id: group_id?,
+        framing: framing?,
+        on_rejected: on_rejected?,
         prefetch_bytes: prefetch_bytes? as u64,
         stall_timeout: wait(stall_timeout?),
         librdkafka: librdkafka?,
@@ -96,7 +101,7 @@ fn broker(r: &mut Reader, name: &str, node: &Node) -> Option<String> {
     Some(text)
 }
 
-fn topic(r: &mut Reader, name: &str, node: &Node) -> Option<String> {
+pub(super) fn topic(r: &mut Reader, name: &str, node: &Node) -> Option<String> {
     let text = r.text(name, node)?;
     let legal = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
     if text.len() > 249 || text == "." || text == ".." || !text.chars().all(legal) {

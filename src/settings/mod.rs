@@ -10,6 +10,7 @@ mod layers;
 mod librdkafka;
 mod problem;
 mod read;
+mod rejecting;
 mod schema;
 
 use std::net::SocketAddr;
@@ -20,6 +21,7 @@ use jiff::tz::TimeZone;
 use rdkafka::ClientConfig;
 
 use crate::cohort::{Definitions, Dimension, Grouping, Lifecycle, Window};
+use crate::framing::Framing;
 use crate::time::{Grid, Instant, Span};
 
 pub use docs::{configuration_markdown, reference_toml};
@@ -49,6 +51,8 @@ pub struct Kafka {
     /// May be empty: see [`Settings::check_topics`].
     pub topics: Vec<String>,
     pub group_id: String,
+    pub framing: Framing,
+    pub on_rejected: OnRejected,
     /// How much may be read ahead, over all partitions.
     pub prefetch_bytes: u64,
     /// How long a partition may stand still while there is something to read.
@@ -78,6 +82,18 @@ impl Kafka {
         }
         config
     }
+}
+
+/// What becomes of a record that breaks the contract, besides being counted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum OnRejected {
+    Skip,
+    /// The process ends.
+    Fail,
+    /// It is written to the topic.
+    DeadLetter {
+        topic: String,
+    },
 }
 
 /// `[windows]`

@@ -59,6 +59,32 @@ pub(super) const SECTIONS: &[Section] = &[
                 doc: "The consumer group. Instances of the same group share the partitions among them.",
             },
             Key {
+                name: "framing",
+                kind: r#""detect", "bare" or "confluent""#,
+                default: Some(r#""detect""#),
+                example: "",
+                doc: "How a record's value holds the message: `bare`, as protobuf alone; `confluent`, behind the prefix of a \
+                      schema registry's serializers, or bare with the schema's id in the header `__value_schema_id`; `detect`, \
+                      behind the prefix where there is one. The schema's first message is meant, and no registry is asked.",
+            },
+            Key {
+                name: "on_rejected",
+                kind: r#""skip", "fail" or "dead_letter""#,
+                default: None,
+                example: r#""dead_letter""#,
+                doc: "What becomes of a record that breaks the contract, besides being counted: `skip`, nothing; `fail`, the \
+                      process ends with an error that names it; `dead_letter`, it is written to dead_letter_topic. Default: \
+                      `skip`, or `dead_letter` where a dead_letter_topic is named.",
+            },
+            Key {
+                name: "dead_letter_topic",
+                kind: "name",
+                default: None,
+                example: r#""customer-lifecycle-dead-letters""#,
+                doc: "Where rejected records are kept, as they were, with headers that say where each came from and what is \
+                      wrong with it. It is not created: do that first.",
+            },
+            Key {
                 name: "prefetch_bytes",
                 kind: "integer",
                 default: Some("67108864"),

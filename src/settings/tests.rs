@@ -24,6 +24,7 @@ fn the_defaults() {
     assert_eq!(s.kafka.brokers, ["localhost:9092"]);
     assert!(s.kafka.topics.is_empty() && s.kafka.librdkafka.is_empty());
     assert_eq!(s.kafka.group_id, "churnwatch");
+    assert_eq!((s.kafka.framing, s.kafka.on_rejected), (Framing::Detect, OnRejected::Skip));
     let windows: Vec<_> = s.windows.lengths.iter().map(|w| (w.label.as_str(), w.length)).collect();
     assert_eq!(windows, [("1d", Span::DAY), ("7d", Span::days(7)), ("30d", Span::days(30))]);
     assert_eq!((s.windows.grid.step(), s.windows.max_cohorts), (Span::HOUR, 1000));
@@ -44,6 +45,9 @@ fn every_key_is_read() {
         brokers = ["a:1", "b:2"]
         topics = "events"
         group_id = "g"
+        framing = "confluent"
+        on_rejected = "dead_letter"
+        dead_letter_topic = "rejects"
         [kafka.librdkafka]
         "sasl.mechanism" = "PLAIN"
         session.timeout.ms = 45000
@@ -81,6 +85,8 @@ fn every_key_is_read() {
     .unwrap();
     assert_eq!(s.kafka.bootstrap_servers(), "a:1,b:2");
     assert_eq!((s.kafka.topics.as_slice(), s.kafka.group_id.as_str()), (["events".to_owned()].as_slice(), "g"));
+    let on_rejected = OnRejected::DeadLetter { topic: "rejects".to_owned() };
+    assert_eq!((s.kafka.framing, &s.kafka.on_rejected), (Framing::Confluent, &on_rejected));
     let properties: Vec<_> = s.kafka.librdkafka.iter().map(ToString::to_string).collect();
     assert_eq!(properties, ["sasl.mechanism=PLAIN", "session.timeout.ms=45000", "socket.keepalive.enable=true"]);
     let d = s.definitions();
@@ -170,9 +176,9 @@ fn unknown_names_get_the_nearest() {
         &["c.toml:2:1: unknown key `keep` in `http`; `keep` belongs in the section [snapshot]"],
     );
     refused(
-        "[kafka]\ndead_letter_topic = 'x'",
+        "[kafka]\nexactly_once = 'x'",
         &[
-            "c.toml:2:1: unknown key `dead_letter_topic` in `kafka`; the keys of `kafka` are `brokers`, `topics`, `group_id`, `librdkafka`",
+            "c.toml:2:1: unknown key `exactly_once` in `kafka`; the keys of `kafka` are `brokers`, `topics`, `group_id`, `framing`, `on_rejected`, `dead_letter_topic`, `prefetch_bytes`, `stall_timeout`, `librdkafka`",
         ],
     );
     refused(
@@ -235,6 +241,7 @@ fn dimensions_are_checked() {
         ("__name", "Prometheus's own"),
         ("window", "is reserved"),
         ("instance", "is reserved"),
+        ("pod", "is reserved"),
         ("everyone", "is reserved"),
         ("signup_week", "is built in"),
     ] {
@@ -280,6 +287,11 @@ fn kafka_is_checked() {
         ("topics = ['a', 'a']", "the topic \"a\" is listed twice"),
         ("topics = [1]", "`kafka.topics` is a number; write a string"),
         ("group_id = ''", "`kafka.group_id` is empty"),
+        ("framing = 'avro'", "`kafka.framing` is \"avro\"; write \"detect\" or \"bare\" or \"confluent\""),
+        ("on_rejected = 'dead_leter'", "did you mean \"dead_letter\"?"),
+        ("on_rejected = 'dead_letter'", "there is no topic for dead letters; name it: dead_letter_topic = "),
+        ("dead_letter_topic = 'a'\ntopics = ['b', 'a']", "\"a\" is one of kafka.topics; name another topic"),
+        ("dead_letter_topic = 'a b'", "is not the name of a topic"),
         ("librdkafka = 1", "`kafka.librdkafka` is a number, and must be a table"),
         ("librdkafka = { 'enable.auto.commit' = true }", "not for you to set; an offset is committed only once"),
         ("librdkafka.bootstrap.servers = 'a'", "not for you to set; set kafka.brokers instead"),
@@ -295,6 +307,16 @@ fn kafka_is_checked() {
     assert!(of("[kafka]\nbrokers = ['[::1]:9092', 'SASL_SSL://a:9093', 'b', '[::1]']").is_ok());
     assert!(Settings::default().check_topics().unwrap_err().to_string().contains("--topic"));
     assert!(of("[kafka]\ntopics = ['a']").unwrap().check_topics().is_ok());
+}
+
+#[test]
+fn a_named_dead_letter_topic_is_used_unless_told_otherwise() {
+    let on_rejected = |lines: &str| of(&format!("[kafka]\n{lines}")).unwrap().kafka.on_rejected;
+    let dead_letter = OnRejected::DeadLetter { topic: "a".to_owned() };
+    assert_eq!(on_rejected("dead_letter_topic = 'a'"), dead_letter);
+    assert_eq!(on_rejected("dead_letter_topic = 'a'\non_rejected = 'dead_letter'"), dead_letter);
+    assert_eq!(on_rejected("dead_letter_topic = 'a'\non_rejected = 'skip'"), OnRejected::Skip);
+    assert_eq!(on_rejected("on_rejected = 'fail'"), OnRejected::Fail);
 }
 
 #[test]

@@ -1,8 +1,11 @@
 //! `run` against a broker inside the test process.
 
+mod backfill;
 mod command;
+mod dead_letters;
 pub mod fixture;
 mod outage;
 pub mod reading;
 pub mod rebalance;
+mod record;
 mod restart;

@@ -192,7 +192,7 @@ fn counters_start_at_zero_and_count_what_a_shard_counted() {
     };
     let all: Vec<String> = own.page().lines().filter(|l| l.starts_with("churnwatch_")).map(str::to_owned).collect();
     let counters: Vec<_> = all.iter().filter(|line| line.contains("_total")).collect();
-    assert_eq!(counters.len(), 5 + 1 + 2 + 7 + 1 + 1 + 1 + 1 + 1 + 3, "{counters:?}");
+    assert_eq!(counters.len(), 5 + 1 + 2 + 7 + 1 + 1 + 1 + 1 + 1 + 1 + 3, "{counters:?}");
     assert!(counters.iter().all(|line| line.ends_with(" 0")), "{counters:?}");
 
     let mut before = Counts { applied: [10, 0, 0, 0, 0], ..Default::default() };

@@ -75,6 +75,19 @@ pub(super) const PROCESS_FAMILIES: &[Family] = &[
         &[],
         "Records read without a key: a customer's events may then be spread over partitions, and count twice.",
     ),
+    counter(
+        "churnwatch_dead_letters_total",
+        "records",
+        &[],
+        "Rejected records that the dead-letter topic has acknowledged.",
+    ),
+    gauge(
+        "churnwatch_dead_letters_waiting",
+        "records",
+        "Rejected records that the dead-letter topic has not acknowledged yet: while one waits, no snapshot of its \
+         partition is written.",
+        "",
+    ),
     gauge("churnwatch_kafka_up", "0 or 1", "1 while the brokers answer.", ""),
     gauge(
         "churnwatch_stalled_partitions",
