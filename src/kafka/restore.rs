@@ -107,7 +107,7 @@ impl Restorer {
                     return Ok(Outcome::Ready(Box::new(fresh)));
                 }
                 Err(error) => match error.downcast_ref::<StoreError>() {
-                    Some(away) if !away.is_final() => {
+                    Some(away) if away.is_transient() => {
                         self.shared.metrics.store_up(false);
                         if !self.store_is_away.swap(true, Ordering::AcqRel) {
                             error!(

@@ -47,12 +47,6 @@ impl StoreError {
         matches!(self, Self::Unavailable { .. })
     }
 
-    /// Whether waiting is of no use: the store works, and what it holds or how it works is the matter. What else goes
-    /// wrong is waited for, for an instance that ends hands its partitions, and the matter, to the next one.
-    pub fn is_final(&self) -> bool {
-        matches!(self, Self::Settings(_) | Self::Version { .. } | Self::Overwrites { .. })
-    }
-
     pub(super) fn new(place: String, error: io::Error) -> Self {
         if is_transient(error.kind()) { Self::Unavailable { place, error } } else { Self::Refused { place, error } }
     }
