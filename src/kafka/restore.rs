@@ -101,20 +101,22 @@ impl Restorer {
             match self.attempt(partition, &mut claimed) {
                 Ok(fresh) => {
                     if self.store_is_away.swap(false, Ordering::AcqRel) {
-                        info!("the snapshot store answers again");
+                        info!("the snapshot store serves again what it had refused");
                     }
                     return Ok(Outcome::Ready(Box::new(fresh)));
                 }
                 Err(error) => match error.downcast_ref::<StoreError>() {
-                    Some(away) if away.is_transient() => {
+                    // What a person has to decide, or a bug.
+                    None | Some(StoreError::Settings(_) | StoreError::Version { .. }) => return Err(error),
+                    // To end here would hand the partition to the next instance, which would end as well.
+                    Some(away) => {
                         if !self.store_is_away.swap(true, Ordering::AcqRel) {
                             error!(
-                                "cannot restore {partition}: {away}. Retrying until the store answers; until then \
-                                 there are no numbers of it. See to the store, or correct snapshot.store"
+                                "cannot restore {partition}: {away}. Retrying until the store serves it; until then \
+                                 there are no numbers. See to the store and its permissions, or correct snapshot.store"
                             );
                         }
                     }
-                    _ => return Err(error),
                 },
             }
             let until = Moment::now() + retry;
