@@ -340,6 +340,8 @@ impl World {
     /// What a restorer does: claims, then reads the newest snapshot.
     fn finish_restoring(&mut self, which: usize, fails: bool) {
         self.restoring.extend(self.restores.try_iter());
+        let under_way: BTreeSet<_> = self.restoring.iter().map(|job| &job.partition).collect();
+        assert_eq!(under_way.len(), self.restoring.len(), "one at a time, or the later claim is the older one's");
         if self.restoring.is_empty() {
             return;
         }

@@ -135,3 +135,23 @@ fn a_store_that_hangs_holds_up_only_the_partitions_that_come() {
     assert_eq!(assigned(&staying), f64::from(PARTITIONS));
     staying.stop();
 }
+
+#[test]
+fn a_partition_that_the_store_refuses_is_waited_for() {
+    let fixture = Fixture::new("");
+    let all = events(53, 1_000);
+    fixture.produce(&all);
+    let snapshots = fixture.directory.path().join("snapshots");
+    // As good as a folder without permission, and works for root too.
+    let refused = snapshots.join(format!("{TOPIC}-1"));
+    fs::create_dir_all(&snapshots).unwrap();
+    fs::write(&refused, "").unwrap();
+    let running = fixture.start();
+    let readiness = || format!("{:?}", running.instance.published().readiness.load());
+    assert!(poll(|| readiness().contains("restoring: 1 partitions to go")), "{}", readiness());
+    assert!(poll(|| running.instance.records() > 0), "the others are read");
+    assert_eq!(running.page(), "");
+    fs::remove_file(&refused).unwrap();
+    running.await_page(&replayed(&fixture.settings.definitions(), &all));
+    running.stop();
+}
