@@ -52,6 +52,19 @@ impl Broker {
         self.cluster()?.broker_down(1).context("cannot take the embedded Kafka broker down")
     }
 
+    /// Answers so many fetches with an error; everything else works on.
+    pub fn refuse_fetches(&self, count: usize) -> anyhow::Result<()> {
+        let error = RDKafkaRespErr::RD_KAFKA_RESP_ERR_KAFKA_STORAGE_ERROR;
+        self.cluster()?.request_errors(RDKafkaApiKey::Fetch, &vec![error; count]);
+        Ok(())
+    }
+
+    /// Undoes [`Self::refuse_fetches`].
+    pub fn answer_fetches(&self) -> anyhow::Result<()> {
+        self.cluster()?.clear_request_errors(RDKafkaApiKey::Fetch);
+        Ok(())
+    }
+
     /// Answers the next requests to write with these errors, each once, and no others.
     pub fn refuse_writes(&self, errors: &[RDKafkaRespErr]) -> anyhow::Result<()> {
         let cluster = self.cluster()?;

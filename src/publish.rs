@@ -11,7 +11,7 @@ use crate::readings::Readings;
 use crate::time::Instant;
 
 pub(crate) mod backfill;
-mod catching_up;
+pub(crate) mod catching_up;
 pub(crate) mod rounds;
 pub(crate) mod topics;
 

@@ -48,6 +48,8 @@ pub(crate) struct Group {
     under_way: BTreeMap<TopicPartition, Arc<AtomicBool>>,
     workers: Vec<Mailbox>,
     load: Vec<usize>,
+    /// Which worker had a partition last. It gets it again: whatever it has not heard of yet, it hears in order.
+    last_worker: BTreeMap<TopicPartition, usize>,
     restorer: Sender<restore::Job>,
     publisher: Sender<Nudge>,
     shared: Arc<Shared>,
@@ -82,7 +84,16 @@ impl Group {
         shared: Arc<Shared>,
     ) -> Self {
         let load = vec![0; workers.len()];
-        Self { lives: BTreeMap::new(), under_way: BTreeMap::new(), workers, load, restorer, publisher, shared }
+        Self {
+            lives: BTreeMap::new(),
+            under_way: BTreeMap::new(),
+            workers,
+            load,
+            last_worker: BTreeMap::new(),
+            restorer,
+            publisher,
+            shared,
+        }
     }
 
     /// Everything below the offset was handed over: tells the worker, where it is sure that this assignment is meant.
@@ -161,7 +172,8 @@ impl Group {
         if self.step(&partition, Event::Restored)? != Duty::Read {
             return Ok(());
         }
-        let worker = (0..self.load.len()).min_by_key(|&worker| self.load[worker]).unwrap_or(0);
+        let least_busy = (0..self.load.len()).min_by_key(|&worker| self.load[worker]).unwrap_or(0);
+        let worker = *self.last_worker.entry(partition.clone()).or_insert(least_busy);
         let mailbox = &self.workers[worker];
         let (sender, awake) = (mailbox.messages.clone(), mailbox.awake.clone());
         let wake = move || {

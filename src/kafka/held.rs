@@ -13,7 +13,7 @@ use super::lifecycle::Phase;
 use super::queue::{Queue, Record};
 use super::rejected::{Then, Waiting};
 use super::restore::Fresh;
-use super::worker::{Message, Setup};
+use super::worker::{Message, Progress, Setup};
 use super::writer::{Job, Saved, Tell};
 use crate::event::Rejection;
 use crate::framing::SCHEMA_ID_HEADER;
@@ -83,6 +83,18 @@ impl Held {
             saving: false,
             save_due: Moment::now(),
             letters: Waiting::default(),
+        }
+    }
+
+    /// How far it is read.
+    pub fn progress(&self, partition: &TopicPartition) -> Progress {
+        Progress {
+            partition: partition.clone(),
+            next_offset: self.shard.next_offset(),
+            last_record: self.last_record,
+            latest_event: self.shard.latest_event(),
+            saved: self.saved,
+            waits_for_letters: self.letters.is_full(),
         }
     }
 

@@ -26,6 +26,8 @@ pub(crate) mod progress;
 pub(crate) mod queue;
 pub(crate) mod rejected;
 pub(crate) mod restore;
+#[cfg(test)]
+mod tests;
 pub(crate) mod worker;
 pub(crate) mod writer;
 

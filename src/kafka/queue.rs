@@ -23,18 +23,19 @@ pub(crate) struct Record<'a> {
     pub time: Option<Instant>,
     /// `None`: a tombstone.
     pub payload: Option<&'a [u8]>,
-    message: &'a BorrowedMessage<'a>,
+    /// `None` where a test made the record.
+    pub message: Option<&'a BorrowedMessage<'a>>,
 }
 
 impl Record<'_> {
     /// `None` is another thing than an empty key.
     pub fn key(&self) -> Option<&[u8]> {
-        self.message.key()
+        self.message?.key()
     }
 
     /// A copy of the headers.
     pub fn headers(&self) -> Option<OwnedHeaders> {
-        self.message.headers().map(BorrowedHeaders::detach)
+        self.message?.headers().map(BorrowedHeaders::detach)
     }
 
     /// Whether there is a header of that name.
@@ -56,11 +57,12 @@ impl Record<'_> {
     fn each_header(&self, mut each: impl FnMut(&CStr, usize)) {
         use rdkafka::bindings::{rd_kafka_header_get_all, rd_kafka_message_headers};
         use rdkafka::types::RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR as FOUND;
+        let Some(message) = self.message else { return };
         let mut headers = std::ptr::null_mut();
         // SAFETY: the message lives as long as `self`, owns its headers and gives out names that end in a zero; what
         // is written to are variables of this function.
         unsafe {
-            if rd_kafka_message_headers(self.message.ptr(), &mut headers) != FOUND {
+            if rd_kafka_message_headers(message.ptr(), &mut headers) != FOUND {
                 return;
             }
             let (mut name, mut value, mut value_bytes) = (std::ptr::null(), std::ptr::null(), 0);
@@ -75,7 +77,13 @@ impl Record<'_> {
 
 /// A partition's queue, split from the consumer's.
 pub(crate) struct Queue {
-    queue: PartitionQueue<Events>,
+    source: Source,
+}
+
+enum Source {
+    Client(PartitionQueue<Events>),
+    #[cfg(test)]
+    Tape(super::tests::Tape),
 }
 
 impl Queue {
@@ -88,7 +96,12 @@ impl Queue {
     ) -> Option<Self> {
         let mut queue = consumer.split_partition_queue(&partition.topic, partition.partition)?;
         queue.set_nonempty_callback(wake);
-        Some(Self { queue })
+        Some(Self { source: Source::Client(queue) })
+    }
+
+    #[cfg(test)]
+    pub(super) fn of_tape(tape: super::tests::Tape) -> Self {
+        Self { source: Source::Tape(tape) }
     }
 
     /// Hands over what is there, at most `max` records, without waiting for more; none after one at which `each`
@@ -98,15 +111,20 @@ impl Queue {
         max: usize,
         mut each: impl FnMut(Record<'_>) -> ControlFlow<()>,
     ) -> Result<usize, KafkaError> {
+        let queue = match &mut self.source {
+            Source::Client(queue) => queue,
+            #[cfg(test)]
+            Source::Tape(tape) => return Ok(tape.take(max, each)),
+        };
         for taken in 0..max {
-            let Some(message) = self.queue.poll(Duration::ZERO) else { return Ok(taken) };
+            let Some(message) = queue.poll(Duration::ZERO) else { return Ok(taken) };
             let message = message?;
             let next = each(Record {
                 offset: message.offset(),
                 keyed: message.key().is_some_and(|key| !key.is_empty()),
                 time: message.timestamp().to_millis().map(Instant::from_millis),
                 payload: message.payload(),
-                message: &message,
+                message: Some(&message),
             });
             if next.is_break() {
                 return Ok(taken + 1);

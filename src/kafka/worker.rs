@@ -142,12 +142,12 @@ pub(crate) struct Worker {
     setup: Setup,
     own: Sender<Message>,
     messages: Receiver<Message>,
-    held: BTreeMap<TopicPartition, Held>,
+    pub(super) held: BTreeMap<TopicPartition, Held>,
     leaving: Vec<Leaving>,
     pending: Vec<Reach>,
     /// Whether a wake-up is on its way: more than one would only fill the channel.
     awake: Arc<AtomicBool>,
-    total: Counts,
+    pub(super) total: Counts,
 }
 
 impl Worker {
@@ -167,10 +167,8 @@ impl Worker {
     /// Works until told to end; returns what became of all records.
     pub fn run(mut self) -> Counts {
         loop {
-            while let Ok(message) = self.messages.try_recv() {
-                if !self.hear(message) {
-                    return self.total;
-                }
+            if !self.hear_all() {
+                return self.total;
             }
             let busy = self.read_all();
             self.save_due();
@@ -189,6 +187,16 @@ impl Worker {
                 Err(RecvTimeoutError::Disconnected) => return self.total,
             }
         }
+    }
+
+    /// Returns whether to go on.
+    pub(super) fn hear_all(&mut self) -> bool {
+        while let Ok(message) = self.messages.try_recv() {
+            if !self.hear(message) {
+                return false;
+            }
+        }
+        true
     }
 
     /// Returns whether to go on.
@@ -284,7 +292,7 @@ impl Worker {
     }
 
     /// Takes a batch from every queue; whether there was anything.
-    fn read_all(&mut self) -> bool {
+    pub(super) fn read_all(&mut self) -> bool {
         let mut busy = false;
         let (mut broken, mut rejected) = (Vec::new(), Vec::new());
         for (partition, held) in &mut self.held {
@@ -320,7 +328,7 @@ impl Worker {
         busy
     }
 
-    fn save_due(&mut self) {
+    pub(super) fn save_due(&mut self) {
         let now = Moment::now();
         for (partition, held) in &mut self.held {
             if held.phase != Phase::Reading || held.cannot_save_yet(&self.setup) || now < held.save_due || held.saving {

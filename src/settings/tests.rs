@@ -24,6 +24,8 @@ fn the_defaults() {
     assert_eq!(s.kafka.brokers, ["localhost:9092"]);
     assert!(s.kafka.topics.is_empty() && s.kafka.librdkafka.is_empty());
     assert_eq!(s.kafka.group_id, "churnwatch");
+    assert_eq!((s.kafka.prefetch_bytes, s.kafka.stall_timeout), (64 << 20, Duration::from_secs(60)));
+    assert_eq!(s.kafka.group_protocol(), "classic");
     assert_eq!((s.kafka.framing, s.kafka.on_rejected), (Framing::Detect, OnRejected::Skip));
     let windows: Vec<_> = s.windows.lengths.iter().map(|w| (w.label.as_str(), w.length)).collect();
     assert_eq!(windows, [("1d", Span::DAY), ("7d", Span::days(7)), ("30d", Span::days(30))]);
@@ -48,6 +50,8 @@ fn every_key_is_read() {
         framing = "confluent"
         on_rejected = "dead_letter"
         dead_letter_topic = "rejects"
+        prefetch_bytes = 1000000
+        stall_timeout = "2m"
         [kafka.librdkafka]
         "sasl.mechanism" = "PLAIN"
         session.timeout.ms = 45000
@@ -84,6 +88,7 @@ fn every_key_is_read() {
     "#)
     .unwrap();
     assert_eq!(s.kafka.bootstrap_servers(), "a:1,b:2");
+    assert_eq!((s.kafka.prefetch_bytes, s.kafka.stall_timeout), (1_000_000, Duration::from_secs(120)));
     assert_eq!((s.kafka.topics.as_slice(), s.kafka.group_id.as_str()), (["events".to_owned()].as_slice(), "g"));
     let on_rejected = OnRejected::DeadLetter { topic: "rejects".to_owned() };
     assert_eq!((s.kafka.framing, &s.kafka.on_rejected), (Framing::Confluent, &on_rejected));
@@ -298,6 +303,13 @@ fn kafka_is_checked() {
         ("librdkafka.sasl.mechanims = 'PLAIN'", "no property `sasl.mechanims`; did you mean `sasl.mechanism`?"),
         ("librdkafka.session.timeout.ms = 'soon'", "`session.timeout.ms`: "),
         ("librdkafka.client.id = ['a']", "`client.id` is a list"),
+        ("librdkafka.partition.assignment.strategy = 'range'", "only cooperative-sticky lets the partitions that stay"),
+        (
+            "librdkafka = { 'group.protocol' = 'consumer', 'session.timeout.ms' = 9000 }",
+            "`session.timeout.ms` is not for you to set with group.protocol = \"consumer\"; the brokers decide it",
+        ),
+        ("prefetch_bytes = 1000", "`kafka.prefetch_bytes`"),
+        ("stall_timeout = '1s'", "`kafka.stall_timeout`"),
         ("librdkafka.sasl.password = { file = '/nowhere/at/all' }", "cannot read /nowhere/at/all: "),
     ] {
         let error = of(&format!("[kafka]\n{line}")).unwrap_err().to_string();

@@ -14,6 +14,17 @@ fn two_instances_add_up_and_one_takes_over() {
     hand_over(&Fixture::new(servers, LONG_WINDOWS));
 }
 
+#[test]
+fn the_brokers_assign_where_they_are_asked_to() {
+    let Some(servers) = apache_kafka::shared("the_brokers_assign_where_they_are_asked_to") else { return };
+    let mut fixture = Fixture::new(servers, LONG_WINDOWS);
+    // They decide these, too.
+    let decided = ["session.timeout.ms", "heartbeat.interval.ms"];
+    fixture.settings.kafka.librdkafka.retain(|property| !decided.contains(&property.name.as_str()));
+    fixture.set("group.protocol", "consumer");
+    hand_over(&fixture);
+}
+
 fn hand_over(fixture: &Fixture) {
     let all = ending_together(60, 10_000);
     let definitions = fixture.settings.definitions();

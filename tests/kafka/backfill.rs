@@ -3,21 +3,23 @@
 use std::fs;
 use std::time::Duration;
 
+use churnwatch::settings::Property;
+
 use super::fixture::{Fixture, configuration, events, poll};
 use crate::support::process::Run;
 
 /// A topic that a slow broker hands out in many small portions, and a process that reads it.
 fn long_catch_up(start: fn(&std::path::Path) -> Run) -> (Fixture, Run) {
-    let fixture = Fixture::new("");
-    // The embedded broker hands out what was produced together, whatever the client asks for.
-    for portion in events(60, 4_000).chunks(80) {
-        fixture.produce(portion);
-    }
+    let mut fixture = Fixture::new("");
+    // The embedded broker hands out what was produced together, and no more, whatever the client asks for.
+    let (name, value) = ("batch.num.messages".to_owned(), "10".to_owned());
+    fixture.settings.kafka.librdkafka.push(Property { name, value, secret: false });
+    fixture.produce(&events(60, 5_000));
     let config = fixture.directory.path().join("churnwatch.toml");
     let text = configuration(&fixture.broker.bootstrap_servers().unwrap(), fixture.directory.path(), "");
     // A member whose heartbeats take this long needs time.
     fs::write(&config, text.replace("\"session.timeout.ms\" = 1500", "\"session.timeout.ms\" = 20000")).unwrap();
-    fixture.broker.answer_after(Duration::from_secs(1)).unwrap();
+    fixture.broker.answer_after(Duration::from_millis(300)).unwrap();
     let run = start(&config);
     (fixture, run)
 }
@@ -38,12 +40,14 @@ fn in_the_log_it_is_a_line_now_and_then_and_one_at_the_end() {
 fn on_a_terminal_it_is_a_bar_that_makes_room_for_the_log() {
     let (fixture, run) = long_catch_up(Run::on_terminal);
     assert!(poll(|| run.said().contains(" records to go, ")), "{}", run.said());
-    assert!(!run.said().contains("catching up: "), "a bar and no line");
+    let before = run.said();
+    assert!(!before.contains("catching up: "), "a bar and no line");
     fixture.broker.down().unwrap();
-    assert!(poll(|| run.said().contains("cannot reach Kafka")), "{}", run.said());
-    let said = run.said();
+    let since = || run.said().split_off(before.len());
+    assert!(poll(|| since().contains("cannot reach Kafka")), "{}", since());
+    let said = since();
     let line = said.lines().find(|line| line.contains("cannot reach Kafka")).unwrap();
-    // What stood in the line before was wiped.
-    let line = line.split("\u{1b}[2K").last().unwrap();
-    assert!(line.trim_start_matches('\r').starts_with("20") && !line.contains("records to go"), "{line:?}");
+    // The bar that stood in the line was wiped.
+    let (_, line) = line.rsplit_once("\u{1b}[2K").unwrap_or_else(|| panic!("nothing wiped: {said:?}"));
+    assert!(line.trim_start_matches('\r').starts_with("20") && !line.contains("catching up"), "{line:?}");
 }

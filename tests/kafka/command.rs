@@ -14,7 +14,7 @@ use crate::support::cdnow;
 use crate::support::process::{Run, churnwatch};
 
 /// Waits until the page of metrics holds the expected text.
-fn await_page(run: &Run, expected: &str) {
+pub fn await_page(run: &Run, expected: &str) {
     let mut last = String::new();
     let matched = poll(|| {
         last = run.metrics().unwrap_or_default();

@@ -1,7 +1,7 @@
 //! `run` against a broker inside the test process.
 
 mod backfill;
-mod command;
+pub mod command;
 mod dead_letters;
 pub mod fixture;
 mod outage;
@@ -9,3 +9,4 @@ pub mod reading;
 pub mod rebalance;
 mod record;
 mod restart;
+mod session;

@@ -6,6 +6,7 @@ pub mod cdnow;
 pub mod golden;
 pub mod process;
 pub mod proxy;
+pub mod tied;
 pub mod tool;
 
 /// Says loudly that a test does not run, and why; fails in CI.

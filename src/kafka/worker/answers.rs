@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::time::Instant as Moment;
 
-use super::{Numbers, Progress, TopicPartition, Worker};
+use super::{Numbers, TopicPartition, Worker};
 use crate::time::Instant;
 
 impl Worker {
     /// Brings the tallies to `t`, of those partitions that the round is about.
-    pub(super) fn advance(&mut self, t: Instant, of: &BTreeMap<TopicPartition, u64>) -> Numbers {
+    pub(in crate::kafka) fn advance(&mut self, t: Instant, of: &BTreeMap<TopicPartition, u64>) -> Numbers {
         let mut numbers = Numbers::none();
         for (_, held) in self.held.iter_mut().filter(|(partition, _)| of.contains_key(partition)) {
             held.shard.advance(t);
@@ -32,15 +32,7 @@ impl Worker {
                 return true;
             }
             let asked = held.iter().filter(|(partition, _)| reach.of.contains_key(partition));
-            let progress = asked.map(|(partition, held)| Progress {
-                partition: partition.clone(),
-                next_offset: held.shard.next_offset(),
-                last_record: held.last_record,
-                latest_event: held.shard.latest_event(),
-                saved: held.saved,
-                waits_for_letters: held.letters.is_full(),
-            });
-            let _ = reach.reply.send(progress.collect());
+            let _ = reach.reply.send(asked.map(|(partition, held)| held.progress(partition)).collect());
             false
         });
     }
