@@ -112,7 +112,7 @@ impl Store {
             let name = Name::Claim(epoch).to_string();
             match self.create(&folder, &name, Bytes::new())? {
                 Created::New => {
-                    self.files.tidy(&folder);
+                    self.files.tidy(&folder, epoch);
                     return Ok(epoch);
                 }
                 Created::TakenAlready => epoch = epoch.max(self.list(&folder)?.epoch()),
