@@ -11,14 +11,17 @@ test: tools fmt clippy doc contract unit integration
 
 # With CI set, a missing tool is a failure; without it, what does not run is said at the start and at the end.
 PROMTOOL := $(shell command -v promtool)
+PROMETHEUS := $(shell command -v prometheus)
 BUF := $(shell command -v buf)
 # What starts Apache Kafka, unless a cluster is given.
 KAFKA := $(or $(KAFKA_BOOTSTRAP_SERVERS),$(and $(shell command -v java),$(shell command -v mvn)))
-MISSING := $(strip $(if $(PROMTOOL),,promtool) $(if $(BUF),,buf) $(if $(KAFKA),,java-and-maven))
+# An S3 server.
+MOTO := $(shell command -v moto_server)
+MISSING := $(strip $(if $(PROMTOOL),,promtool) $(if $(PROMETHEUS),,prometheus) $(if $(BUF),,buf) $(if $(KAFKA),,java-and-maven) $(if $(MOTO),,moto_server))
 
 tools:
 ifneq ($(MISSING),)
-	@echo "Not installed: $(MISSING). What needs it does not run. (Debian: apt install prometheus default-jre-headless maven; pip install buf-bin)" >&2
+	@echo "Not installed: $(MISSING). What needs it does not run. (Debian: apt install prometheus default-jre-headless maven; pip install buf-bin 'moto[s3,server]')" >&2
 	@test -z "$(CI)"
 endif
 

@@ -77,6 +77,12 @@ impl Broker {
     pub fn up(&self) -> anyhow::Result<()> {
         self.cluster()?.broker_up(1).context("cannot bring the embedded Kafka broker up")
     }
+
+    /// Lets every answer wait for so long.
+    pub fn answer_after(&self, round_trip: Duration) -> anyhow::Result<()> {
+        let slowed = self.cluster()?.broker_round_trip_time(1, round_trip);
+        slowed.context("cannot slow the embedded Kafka broker down")
+    }
 }
 
 /// A new group's first assignment otherwise waits three seconds for further members.

@@ -4,7 +4,7 @@
 //! Kafka ── record ──> decode ──> history ──change──> tally ──readings──> gauges ── text ──> HTTP
 //!                       (one shard = one Kafka partition: histories + tallies + next offset)
 //!                                      │ histories + next offset
-//!                                      └──> snapshot ──> store (a directory)
+//!                                      └──> snapshot ──> store (a directory or a bucket)
 //! ```
 //!
 //! Data flows one way, and each word of the picture is a module. [`framing`] finds the message in a record, [`decode`] judges

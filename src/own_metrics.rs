@@ -115,6 +115,11 @@ impl OwnMetrics {
         self.gauge("churnwatch_snapshot_duration_seconds", &[]).set(took.as_secs_f64());
     }
 
+    /// Whether the snapshot store did what was last asked of it.
+    pub fn store_up(&self, up: bool) {
+        self.gauge("churnwatch_store_up", &[]).set(f64::from(u8::from(up)));
+    }
+
     /// A partition was restored from its snapshot.
     pub fn restored(&self, took: Duration) {
         self.gauge("churnwatch_restore_duration_seconds", &[]).set(took.as_secs_f64());

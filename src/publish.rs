@@ -10,6 +10,7 @@ use crate::own_metrics::{ProcessState, process_page};
 use crate::readings::Readings;
 use crate::time::Instant;
 
+pub(crate) mod backfill;
 pub(crate) mod catching_up;
 pub(crate) mod rounds;
 pub(crate) mod topics;

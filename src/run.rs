@@ -1,5 +1,6 @@
 //! `churnwatch run`: sessions, one after the other until the end, each a Kafka client and all that depends on it.
 
+use std::io::{self, IsTerminal as _};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -48,6 +49,8 @@ pub struct Options {
     pub publish_interval: Duration,
     /// Sets the snapshots aside and reads the topics from their beginning.
     pub rebuild: bool,
+    /// Whether a long catch-up draws a bar on standard error, rather than log a line a minute.
+    pub bar: bool,
     /// The wall clock.
     pub now: fn() -> Instant,
 }
@@ -64,6 +67,7 @@ impl Options {
             snapshot: settings.snapshot.clone(),
             publish_interval: settings.http.publish_interval,
             rebuild: false,
+            bar: false,
             now: wall_clock,
         }
     }
@@ -170,7 +174,8 @@ pub fn run(settings: &Settings, rebuild: bool) -> anyhow::Result<ExitCode> {
     settings.check_topics()?;
     // Said before anything is read, and before the group has to rebalance for nothing.
     drop(http::bind(settings.http.listen)?);
-    let instance = Instance::start(Options { rebuild, ..Options::new(settings) })?;
+    let bar = io::stderr().is_terminal() && tracing::enabled!(tracing::Level::INFO);
+    let instance = Instance::start(Options { rebuild, bar, ..Options::new(settings) })?;
     let server = Server::start(settings.http.listen, instance.published().clone(), instance.metrics().clone());
     let server = match server {
         Ok(server) => server,

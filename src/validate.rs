@@ -1,4 +1,4 @@
-//! `churnwatch validate`: what the configuration amounts to, and whether the topics are there.
+//! `churnwatch validate`: what the configuration amounts to, and whether the topics and the snapshot store are there.
 
 use std::io::Write;
 use std::sync::Mutex;
@@ -13,7 +13,8 @@ use rdkafka::metadata::MetadataTopic;
 
 use crate::cohort::{DimensionValue, Grouping};
 use crate::framing::Framing;
-use crate::settings::{Clock, Kafka, OnRejected, Settings, duration, nearest};
+use crate::settings::{Clock, Kafka, OnRejected, Settings, Snapshot, duration, nearest};
+use crate::store::Store;
 
 /// How long the brokers have to answer.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -26,6 +27,7 @@ pub fn run(settings: &Settings, check_connectivity: bool, out: &mut impl Write) 
     summary(settings, out)?;
     if check_connectivity {
         check_topics(&settings.kafka, TIMEOUT, out)?;
+        check_store(&settings.snapshot, out)?;
     }
     writeln!(out, "OK")?;
     Ok(())
@@ -79,7 +81,7 @@ fn summary(s: &Settings, out: &mut impl Write) -> std::io::Result<()> {
     let zone = s.time.zone.iana_name().unwrap_or("UTC");
     writeln!(out, "time        {clock} clock, zone {zone}, complete since {since}")?;
     let (interval, keep) = (s.snapshot.interval.as_secs_f64(), s.snapshot.keep);
-    writeln!(out, "snapshots   {}, every {interval} s, {keep} kept", s.snapshot.directory.display())?;
+    writeln!(out, "snapshots   {}, every {interval} s, {keep} kept", s.snapshot.store)?;
     let interval = s.http.publish_interval.as_secs_f64();
     writeln!(out, "metrics     http://{}/metrics, computed every {interval} s", s.http.listen)
 }
@@ -148,6 +150,19 @@ pub fn check_topics(kafka: &Kafka, timeout: Duration, out: &mut impl Write) -> a
     if failed > 0 {
         bail!("{failed} of {} topics cannot be used", asked.len());
     }
+    Ok(())
+}
+
+/// Says that snapshots can be kept in the store, or why not.
+pub fn check_store(snapshot: &Snapshot, out: &mut impl Write) -> anyhow::Result<()> {
+    let checked = Store::open(snapshot)?.check();
+    checked.with_context(|| {
+        format!(
+            "check snapshot.store, {}, and that creating, listing, reading and removing are permitted there",
+            snapshot.store
+        )
+    })?;
+    writeln!(out, "store       {} answers, and refuses to overwrite", snapshot.store)?;
     Ok(())
 }
 

@@ -29,9 +29,13 @@ mod kafka;
 mod metrics;
 /// Random logs through the core against a naive reading of the contract.
 mod model;
+/// Recording rules over several instances: from the table, by promtool, and in a real Prometheus.
+mod prometheus;
 /// `replay` from files to page and summary.
 mod replay;
 /// The contract's examples and sentences, as text.
 mod scenarios;
+/// Snapshots in an object store: a real S3 server, and what is done where it refuses, hangs or cheats.
+mod store;
 /// The style that no compiler checks.
 mod tidy;

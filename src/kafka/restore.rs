@@ -100,16 +100,16 @@ impl Restorer {
         while !unwanted() {
             match self.attempt(partition, &mut claimed) {
                 Ok(fresh) => {
+                    self.shared.metrics.store_up(true);
                     if self.store_is_away.swap(false, Ordering::AcqRel) {
                         info!("the snapshot store serves again what it had refused");
                     }
                     return Ok(Outcome::Ready(Box::new(fresh)));
                 }
                 Err(error) => match error.downcast_ref::<StoreError>() {
-                    // What a person has to decide, or a bug.
-                    None | Some(StoreError::Settings(_) | StoreError::Version { .. }) => return Err(error),
                     // To end here would hand the partition to the next instance, which would end as well.
-                    Some(away) => {
+                    Some(away) if away.is_transient() => {
+                        self.shared.metrics.store_up(false);
                         if !self.store_is_away.swap(true, Ordering::AcqRel) {
                             error!(
                                 "cannot restore {partition}: {away}. Retrying until the store serves it; until then \
@@ -117,6 +117,8 @@ impl Restorer {
                             );
                         }
                     }
+                    // What a person has to decide, or a bug.
+                    _ => return Err(error),
                 },
             }
             let until = Moment::now() + retry;

@@ -61,8 +61,8 @@ pub(crate) fn write_all(
     for mut job in jobs {
         let bytes = std::mem::take(&mut job.bytes);
         let size_bytes = bytes.len() as u64;
-        let written = store.save(&job.partition, job.epoch, job.next_offset, &bytes);
-        drop(bytes);
+        let written = store.save(&job.partition, job.epoch, job.next_offset, bytes);
+        shared.metrics.store_up(!matches!(written, Err(SaveError::Unavailable(_))));
         match &written {
             Ok(()) => {
                 shared.metrics.snapshot_written(job.begun.elapsed());

@@ -14,6 +14,7 @@ use rdkafka::error::KafkaResult;
 use rdkafka::{Offset, TopicPartitionList};
 use tracing::{debug, error};
 
+use super::backfill::Backfill;
 use super::catching_up::CatchingUp;
 use super::topics::Topics;
 use super::{Nudge, Page, Publication, Readiness};
@@ -50,6 +51,7 @@ pub(crate) struct Rounds {
     pub as_of: AsOf,
     pub watch: Watch,
     pub catching_up: CatchingUp,
+    pub backfill: Backfill,
     /// Of the last publication.
     pub tracked: Option<Tracked>,
 }
@@ -89,6 +91,9 @@ impl Rounds {
             let assignment = self.shared.assignment();
             (assignment.epoch, assignment.partitions.clone(), assignment.restoring.clone())
         };
+        if assigned.as_ref().is_none_or(BTreeMap::is_empty) {
+            self.backfill.give_up();
+        }
         let Some(assigned) = assigned else {
             let (up, readiness) = self.look_around();
             self.withhold(up, &[], &BTreeMap::new());
@@ -127,8 +132,11 @@ impl Rounds {
         let Some(progress) = self.reach(&assigned, to_reach, patience) else { return SOON };
         self.watch_over(&assigned, &progress, &ends);
         match self.catching_up.remaining(&assigned, &progress) {
-            Some(0) => {}
+            Some(0) => self.backfill.end(Moment::now()),
             remaining => {
+                if let Some(records) = remaining {
+                    self.backfill.note(Moment::now(), records);
+                }
                 let reason = match remaining {
                     _ if !up => "Kafka does not answer".to_owned(),
                     _ if !restoring.is_empty() => format!("restoring: {} partitions to go", restoring.len()),

@@ -25,6 +25,7 @@ use crate::kafka::restore::{self, Restorer};
 use crate::kafka::worker::{Message, Setup, Worker};
 use crate::kafka::{Course, Lasting, Rebuild, Shared, TopicPartition, writer};
 use crate::publish::Nudge;
+use crate::publish::backfill::{Backfill, Display};
 use crate::publish::rounds::Rounds;
 use crate::publish::topics::Topics;
 use crate::shard::Counts;
@@ -165,6 +166,7 @@ impl Session {
             as_of: carried.as_of,
             watch: carried.watch,
             catching_up: Default::default(),
+            backfill: Backfill::new(if options.bar { Display::Bar } else { Display::Log }),
             tracked: None,
         }
     }

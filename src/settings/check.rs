@@ -1,7 +1,7 @@
 //! Every rule a configuration must obey: from the merged layers to [`Settings`], or all that is wrong.
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use jiff::tz::{TimeZone, TimeZoneName};
@@ -15,6 +15,7 @@ use super::librdkafka::{self, Property, Refusal, is_secret};
 use super::problem::{Origin, Problem, nearest};
 use super::read::{At, Reader};
 use super::rejecting;
+use super::store_url;
 use super::{Clock, Http, Kafka, Settings, Snapshot, Time, Windows};
 
 const MILLISECOND: Span = Span::from_millis(1);
@@ -256,49 +257,10 @@ fn zone(r: &mut Reader, name: &str, node: &Node) -> Option<TimeZone> {
 }
 
 fn snapshot(r: &mut Reader) -> Option<Snapshot> {
-    let directory = r.read("snapshot", "store", store);
+    let store = r.read("snapshot", "store", store_url::read);
     let interval = r.read("snapshot", "interval", |r, name, node| r.span(name, node, SECOND));
     let keep = r.read("snapshot", "keep", |r, name, node| r.count(name, node, 1));
-    Some(Snapshot { directory: directory?, interval: wait(interval?), keep: keep? })
-}
-
-/// The directory that a `file://` URL names.
-fn store(r: &mut Reader, name: &str, node: &Node) -> Option<PathBuf> {
-    const REMEDY: &str = "write an absolute path as a URL, such as \"file:///var/lib/churnwatch\"";
-    let text = r.text(name, node)?;
-    let path = match text.split_once("://") {
-        Some(("file", path)) => path,
-        Some((scheme, _)) => {
-            return r.wrong(
-                &node.origin,
-                format!("`{name}`: stores of the kind {scheme}:// are not supported"),
-                REMEDY,
-            );
-        }
-        None => return r.wrong(&node.origin, format!("`{name}`: {text:?} is not a URL"), REMEDY),
-    };
-    let path = path.strip_prefix("localhost").unwrap_or(path);
-    if !path.starts_with('/') {
-        return r.wrong(&node.origin, format!("`{name}`: {text:?} does not name an absolute path"), REMEDY);
-    }
-    match percent_decoded(path) {
-        Some(path) => Some(PathBuf::from(path)),
-        None => r.wrong(&node.origin, format!("`{name}`: {text:?} has a stray %"), "write %25 for a percent sign"),
-    }
-}
-
-fn percent_decoded(text: &str) -> Option<String> {
-    let mut bytes = text.bytes();
-    let mut out = Vec::with_capacity(text.len());
-    while let Some(byte) = bytes.next() {
-        out.push(if byte == b'%' {
-            let mut digit = || char::from(bytes.next()?).to_digit(16);
-            (digit()? * 16 + digit()?) as u8
-        } else {
-            byte
-        });
-    }
-    String::from_utf8(out).ok()
+    Some(Snapshot { store: store?, interval: wait(interval?), keep: keep? })
 }
 
 fn http(r: &mut Reader) -> Option<Http> {

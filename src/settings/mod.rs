@@ -12,13 +12,16 @@ mod problem;
 mod read;
 mod rejecting;
 mod schema;
+mod store_url;
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use jiff::tz::TimeZone;
 use rdkafka::ClientConfig;
+use url::Url;
 
 use crate::cohort::{Definitions, Dimension, Grouping, Lifecycle, Window};
 use crate::framing::Framing;
@@ -125,10 +128,26 @@ pub enum Clock {
 /// `[snapshot]`
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Snapshot {
-    /// The path of `snapshot.store`.
-    pub directory: PathBuf,
+    pub store: StoreUrl,
     pub interval: Duration,
     pub keep: usize,
+}
+
+/// `snapshot.store`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StoreUrl {
+    Directory(PathBuf),
+    /// A bucket or container, or a part of one.
+    Objects(Url),
+}
+
+impl fmt::Display for StoreUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Directory(path) => write!(f, "{}", path.display()),
+            Self::Objects(url) => write!(f, "{url}"),
+        }
+    }
 }
 
 /// `[http]`

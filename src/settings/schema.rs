@@ -254,7 +254,10 @@ pub(super) const SECTIONS: &[Section] = &[
                 kind: "URL",
                 default: Some(r#""file:///var/lib/churnwatch""#),
                 example: "",
-                doc: "The directory of the snapshots, as `file:///path`. It is created where it is absent.",
+                doc: "Where the snapshots are kept: a directory as `file:///path`, created where it is absent, or a part of a \
+                      bucket or container as `s3://bucket/prefix`, `gs://bucket/prefix`, `az://container/prefix` or \
+                      `abfss://container@account.dfs.core.windows.net/prefix`. Instances of a group need the same one, groups \
+                      one each. Credentials come from the environment: `AWS_*`, `GOOGLE_*`, `AZURE_*`.",
             },
             Key {
                 name: "interval",

@@ -34,7 +34,7 @@ fn the_defaults() {
     assert_eq!(s.lifecycle, Lifecycle { inactivity_timeout: None, grace_period: Span::ZERO });
     assert_eq!((s.time.clock, s.time.max_future, s.time.complete_since), (Clock::Wall, Span::HOUR, None));
     assert_eq!(s.time.zone.iana_name(), Some("UTC"));
-    assert_eq!(s.snapshot.directory, Path::new("/var/lib/churnwatch"));
+    assert_eq!(s.snapshot.store, StoreUrl::Directory("/var/lib/churnwatch".into()));
     assert_eq!((s.snapshot.interval, s.snapshot.keep), (Duration::from_secs(30), 3));
     assert_eq!(s.http.listen.to_string(), "0.0.0.0:8642");
     assert_eq!(s.http.publish_interval, Duration::from_secs(5));
@@ -107,7 +107,7 @@ fn every_key_is_read() {
     assert_eq!(d.zone.iana_name(), Some("Europe/Berlin"));
     assert_eq!(d.complete_since.unwrap().to_string(), "2025-12-31T23:00:00Z");
     assert_eq!((s.time.clock, s.time.max_future), (Clock::Event, Span::ZERO));
-    assert_eq!((s.snapshot.directory.as_path(), s.snapshot.keep), (Path::new("/a b"), 1));
+    assert_eq!((&s.snapshot.store, s.snapshot.keep), (&StoreUrl::Directory("/a b".into()), 1));
     assert_eq!(s.http.publish_interval, Duration::from_millis(500));
 }
 
@@ -246,6 +246,7 @@ fn dimensions_are_checked() {
         ("__name", "Prometheus's own"),
         ("window", "is reserved"),
         ("instance", "is reserved"),
+        ("pod", "is reserved"),
         ("everyone", "is reserved"),
         ("signup_week", "is built in"),
     ] {
@@ -321,6 +322,23 @@ fn kafka_is_checked() {
 }
 
 #[test]
+fn a_store_is_a_directory_or_a_bucket() {
+    let store = |url: &str| of(&format!("[snapshot]\nstore = '{url}'")).unwrap().snapshot.store;
+    assert_eq!(store("file://localhost/a%20b"), StoreUrl::Directory("/a b".into()));
+    for url in [
+        "s3://bucket/prefix",
+        "s3a://bucket/",
+        "gs://bucket/a/b",
+        "az://container/a",
+        "abfss://container@account.dfs.core.windows.net/a",
+        "https://account.blob.core.windows.net/container/a",
+        "https://bucket.s3.eu-central-1.amazonaws.com/a",
+    ] {
+        assert_eq!(store(url), StoreUrl::Objects(url.parse().unwrap()));
+    }
+}
+
+#[test]
 fn a_named_dead_letter_topic_is_used_unless_told_otherwise() {
     let on_rejected = |lines: &str| of(&format!("[kafka]\n{lines}")).unwrap().kafka.on_rejected;
     let dead_letter = OnRejected::DeadLetter { topic: "a".to_owned() };
@@ -337,8 +355,21 @@ fn the_rest_is_checked() {
         ("[lifecycle]\ngrace_period = 0", "`lifecycle.grace_period` is a number; write a number and a unit"),
         ("[time]\ncomplete_since = 2026-01-01", "is not a time with an offset from UTC"),
         ("[time]\ncomplete_since = true", "`time.complete_since` is a boolean"),
-        ("[snapshot]\nstore = '/var/lib'", "\"/var/lib\" is not a URL; write an absolute path as a URL"),
-        ("[snapshot]\nstore = 's3://bucket/prefix'", "stores of the kind s3:// are not supported"),
+        (
+            "[snapshot]\nstore = '/var/lib'",
+            "\"/var/lib\" is not a URL; write a URL such as \"file:///var/lib/churnwatch\"",
+        ),
+        (
+            "[snapshot]\nstore = 'ftp://host/a'",
+            "\"ftp://host/a\" is no store that churnwatch knows; write a URL such as",
+        ),
+        ("[snapshot]\nstore = 'https://example.com/a'", "is no store that churnwatch knows"),
+        ("[snapshot]\nstore = 's3:///prefix'", "names no bucket; write a URL such as"),
+        ("[snapshot]\nstore = 's3://key:secret@bucket'", "credentials and options do not belong in the URL; take away"),
+        (
+            "[snapshot]\nstore = 's3://bucket/a?region=eu'",
+            "credentials and options do not belong in the URL; take away",
+        ),
         ("[snapshot]\nstore = 'file://var/lib'", "does not name an absolute path"),
         ("[snapshot]\nstore = 'file:///a%2'", "has a stray %"),
         ("[snapshot]\ninterval = '10ms'", "`snapshot.interval` is 10ms; write 1s or more"),

@@ -1,15 +1,16 @@
 //! The instances: processes of one group, supervised as an orchestrator would.
 
-use std::fs::{self, File};
+use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::time::Duration;
 
 use crate::kafka::fixture::poll;
+use crate::support::tied::Tied;
 
 /// One `churnwatch run`.
 pub struct Process {
-    child: Child,
+    child: Tied,
     log: PathBuf,
     url: Option<String>,
     /// Whether it is stopped by a signal.
@@ -18,41 +19,29 @@ pub struct Process {
 
 impl Process {
     fn start(config: &Path, log: PathBuf) -> Self {
-        let child = Command::new(binary())
-            .args(["run", "--config"])
-            .arg(config)
-            .env_remove("RUST_LOG")
-            .env_remove("CHURNWATCH_CONFIG")
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(File::create(&log).unwrap())
-            .spawn()
-            .unwrap();
+        let mut run = Command::new(binary());
+        run.args(["run", "--config"]).arg(config).env_remove("RUST_LOG").env_remove("CHURNWATCH_CONFIG");
+        let child = Tied::spawn(&mut run, &log);
         Self { child, log, url: None, paused: false }
     }
 
     /// The page of metrics; `None` where it does not answer.
     pub fn metrics(&mut self) -> Option<String> {
+        let request = ureq::get(self.url()?).config().timeout_global(Some(Duration::from_secs(2))).build();
+        request.call().ok()?.body_mut().read_to_string().ok()
+    }
+
+    /// Where it serves, once it does.
+    fn url(&mut self) -> Option<&str> {
         if self.url.is_none() {
             let said = fs::read_to_string(&self.log).unwrap_or_default();
             self.url = said.lines().find_map(|line| Some(line.split_once("serving ")?.1.to_owned()));
         }
-        let request = ureq::get(self.url.as_ref()?).config().timeout_global(Some(Duration::from_secs(2))).build();
-        request.call().ok()?.body_mut().read_to_string().ok()
+        self.url.as_deref()
     }
 
     pub fn signal(&self, name: &str) {
-        let kill =
-            Command::new("sh").args(["-c", "kill -\"$0\" \"$1\"", name]).arg(self.child.id().to_string()).status();
-        assert!(kill.unwrap().success());
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        // It may have ended already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        self.child.signal(name);
     }
 }
 
@@ -92,11 +81,13 @@ impl Fleet {
     /// SIGTERM; fails where it does not end in good order.
     pub fn terminate(&mut self, index: usize) {
         let mut process = self.processes.remove(index);
+        // Before it serves, it may not know yet what to do about the signal.
+        crate::support::until("serving", || process.url().is_some());
         process.signal("TERM");
         let mut ended = None;
         assert!(
             poll(|| {
-                ended = process.child.try_wait().unwrap();
+                ended = process.child.ended();
                 ended.is_some()
             }),
             "an instance does not end"
@@ -109,7 +100,7 @@ impl Fleet {
     pub fn supervise(&mut self) {
         let before = self.processes.len();
         let mut said = Vec::new();
-        self.processes.retain_mut(|process| match process.child.try_wait().unwrap() {
+        self.processes.retain_mut(|process| match process.child.ended() {
             None => true,
             Some(status) => {
                 said.push(format!("an instance ended by itself, {status}: {}", tail(&process.log)));

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant as Moment};
 
 use churnwatch::cohort::Definitions;
 use churnwatch::gauges;
-use churnwatch::proto::{Activity, LifecycleEvent, lifecycle_event::Event as Kind};
+use churnwatch::proto::{Activity, LifecycleEvent, Started, lifecycle_event::Event as Kind};
 use churnwatch::shard::{HashKey, Shard};
 use churnwatch::time::Instant;
 use pbjson_types::Timestamp;
@@ -104,7 +104,13 @@ impl Log {
             } else {
                 let late_s = if self.random.random_ratio(1, 20) { self.random.random_range(0..LATE_S) } else { 0 };
                 let at_s = (begin_s + self.random.random_range(1..PART_S) - late_s).max(BEGIN_S);
-                event(&mut self.random, self.written, at_s, self.customers * 4)
+                let mut event = event(&mut self.random, self.written, at_s, self.customers * 4);
+                if self.random.random_ratio(1, 4) {
+                    // Nothing else is known of this customer: without this one event, every count misses one.
+                    event.customer_id = format!("once-{}", self.written);
+                    event.event = Some(Kind::Started(Started::default()));
+                }
+                event
             };
             self.written += 1;
             self.append(&event, None);

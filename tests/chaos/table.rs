@@ -19,6 +19,20 @@ struct Row {
     combined: usize,
     longest: Duration,
     exits: usize,
+    lost: i64,
+    double: i64,
+}
+
+/// What came of a fault.
+#[derive(Debug, Default)]
+pub struct Outcome {
+    /// How long after the fault began the numbers were right, or given up.
+    pub took: Duration,
+    /// By how much series were below what they should be when it was given up, all together, and above.
+    pub lost: i64,
+    pub double: i64,
+    /// What was wrong then.
+    pub wrong: Option<String>,
 }
 
 impl Table {
@@ -26,13 +40,15 @@ impl Table {
         Self { seed, rows: BTreeMap::new(), faults: 0 }
     }
 
-    /// Adds faults that happened at once, after which the numbers were right again.
-    pub fn add(&mut self, faults: &[Fault], took: Duration, exits: usize) {
+    /// Adds faults that happened at once, and what came of them.
+    pub fn add(&mut self, faults: &[Fault], outcome: &Outcome, exits: usize) {
         for fault in faults {
             let row = self.rows.entry(*fault).or_default();
             row.times += 1;
             row.combined += usize::from(faults.len() > 1);
-            row.longest = row.longest.max(took);
+            row.longest = row.longest.max(outcome.took);
+            row.lost += outcome.lost;
+            row.double += outcome.double;
             row.exits += exits;
             self.faults += 1;
         }
@@ -48,10 +64,9 @@ impl fmt::Display for Table {
         )?;
         writeln!(f, "|---|---|---|---|---|---|---|")?;
         for (fault, row) in &self.rows {
-            let Row { times, combined, longest, exits } = row;
+            let Row { times, combined, longest, exits, lost, double } = row;
             let (words, longest) = (fault.words(), longest.as_secs_f64());
-            // A fault is entered here only once every series was equal.
-            writeln!(f, "| {words} | {times} | {combined} | 0 | 0 | {exits} | {longest:.1} s |")?;
+            writeln!(f, "| {words} | {times} | {combined} | {lost} | {double} | {exits} | {longest:.1} s |")?;
         }
         Ok(())
     }

@@ -16,6 +16,7 @@ use super::fault::{Fault, Undo, folders, newest};
 use super::fleet::{Fleet, Process, binary};
 use super::log::Log;
 use super::numbers::{additive_families, counts, difference, union, value};
+use super::table::Outcome;
 use crate::kafka;
 use crate::support::apache_kafka::broker::Ports;
 use crate::support::apache_kafka::{self, Cluster};
@@ -152,9 +153,9 @@ impl World {
         Undo::LetFlow
     }
 
-    /// Waits until the sum over all instances is what the log amounts to. Returns how long after `begun` that was, or
-    /// what is wrong.
-    pub fn await_right_numbers(&mut self, begun: Moment) -> Result<Duration, String> {
+    /// Waits until the sum over all instances is what the log amounts to, and says how long after `begun` that was;
+    /// or gives up.
+    pub fn await_right_numbers(&mut self, begun: Moment) -> Outcome {
         let log = self.log.as_mut().unwrap();
         let as_of = log.as_of();
         let page = log.page(&self.definitions);
@@ -168,28 +169,27 @@ impl World {
             let pages: Vec<String> = self.fleet.processes.iter_mut().filter_map(Process::metrics).collect();
             let union = union(&pages, &families, self.scale.partitions as usize, as_of);
             let differs = difference(&union.counts, &expected);
-            let state = match (&union.partial, &differs) {
+            let took = begun.elapsed();
+            let (lost, double) = differs.as_ref().map_or((0, 0), |differs| (differs.lost, differs.double));
+            let wrong = match (union.partial, differs) {
                 (None, None) => {
                     if let [alone] = &pages[..] {
                         assert!(alone.contains(&page), "{}", kafka::fixture::difference(alone, &page));
                     }
-                    return Ok(begun.elapsed());
+                    return Outcome { took, ..Outcome::default() };
                 }
                 (None, Some(difference)) => {
-                    let since: Moment = *wrong_since.get_or_insert_with(Moment::now);
-                    let state = format!("every partition is published once, and yet: {difference:?}");
-                    if since.elapsed() > ROUND {
-                        return Err(format!("{state}\n{}", self.fleet.last_words()));
-                    }
-                    state
+                    wrong_since.get_or_insert_with(Moment::now);
+                    format!("every partition is published once, and yet: {difference:?}")
                 }
                 (Some(partial), _) => {
                     wrong_since = None;
                     format!("{} instances answer, {partial}", pages.len())
                 }
             };
-            if Moment::now() > deadline {
-                return Err(format!("no right numbers in time: {state}\n{}", self.fleet.last_words()));
+            if wrong_since.is_some_and(|since| since.elapsed() > ROUND) || Moment::now() > deadline {
+                let wrong = Some(format!("{wrong}\n{}", self.fleet.last_words()));
+                return Outcome { took, lost, double, wrong };
             }
             std::thread::park_timeout(Duration::from_millis(100));
         }

@@ -1,6 +1,7 @@
 //! `run` against a broker inside the test process.
 
-mod command;
+mod backfill;
+pub mod command;
 mod dead_letters;
 pub mod fixture;
 mod outage;

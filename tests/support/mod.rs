@@ -4,7 +4,10 @@ pub mod allocation;
 pub mod apache_kafka;
 pub mod cdnow;
 pub mod golden;
+pub mod process;
 pub mod proxy;
+pub mod tied;
+pub mod tool;
 
 /// Says loudly that a test does not run, and why; fails in CI.
 pub fn not_run(test: &str, why: &str) {

@@ -1,4 +1,4 @@
-//! A TCP proxy that can be told to cut connections, to hold them, and to be slow.
+//! A TCP proxy that can be told to cut connections, to hold them, to be slow, and to take a header of HTTP away.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -18,6 +18,8 @@ pub enum Traffic {
     Stalled = 2,
     /// Connections are closed, and new ones, too.
     Cut = 3,
+    /// As behind a server that does not know `If-None-Match`.
+    Unconditional = 4,
 }
 
 /// Half the time of a round trip that [`Traffic::Slow`] adds.
@@ -90,11 +92,23 @@ impl Inner {
                 waited = true;
             }
             let Ok(bytes) = from.read(&mut piece) else { break };
+            if self.is(Traffic::Unconditional) {
+                rename_header(&mut piece[..bytes]);
+            }
             if self.is(Traffic::Cut) || to.write_all(&piece[..bytes]).is_err() {
                 break;
             }
         }
         let _ = from.shutdown(Shutdown::Both);
         let _ = to.shutdown(Shutdown::Both);
+    }
+}
+
+/// To one of the same length that nobody knows.
+fn rename_header(bytes: &mut [u8]) {
+    const NAME: &[u8] = b"if-none-match";
+    let found = bytes.windows(NAME.len()).position(|window| window.eq_ignore_ascii_case(NAME));
+    if let Some(at) = found {
+        bytes[at..at + NAME.len()].copy_from_slice(b"x-none-match0");
     }
 }

@@ -152,6 +152,12 @@ pub(super) const PROCESS_FAMILIES: &[Family] = &[
         source: Source::Process(Type::Histogram, &[]),
     },
     gauge(
+        "churnwatch_store_up",
+        "0 or 1",
+        "1 while the snapshot store does what it is asked to.",
+        "no snapshot was to be read or written yet",
+    ),
+    gauge(
         "churnwatch_snapshot_last_success_timestamp_seconds",
         "seconds since 1970",
         "When the newest snapshot became durable; of the partition where that is longest ago.",
