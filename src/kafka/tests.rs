@@ -477,10 +477,10 @@ impl World {
         for _ in 0..50 {
             self.finish_restoring(0, false);
             self.listen();
-            self.workers.iter_mut().for_each(|worker| {
-                worker.hear_all();
+            for worker in &mut self.workers {
+                assert!(worker.hear_all());
                 worker.read_all();
-            });
+            }
             self.check();
         }
         self.publish();
