@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use churnwatch::kafka::TopicPartition;
 use churnwatch::run::Options;
+use churnwatch::settings::StoreUrl;
 use churnwatch::store::Store;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 
@@ -94,7 +95,7 @@ fn a_store_that_hangs_holds_up_only_the_partitions_that_come() {
     staying.await_page(&replayed(&definitions, &all[..1_000]));
     // The other one has a store of its own, which does not hang.
     let mut others = fixture.settings.clone();
-    others.snapshot.directory = fixture.directory.path().join("others");
+    others.snapshot.store = StoreUrl::Directory(fixture.directory.path().join("others"));
     let leaving = Running::start(Options::new(&others));
     let half = f64::from(PARTITIONS) / 2.0;
     assert!(poll(|| assigned(&staying) == half && assigned(&leaving) == half));
