@@ -13,6 +13,7 @@ use rdkafka::types::RDKafkaRespErr;
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use tracing::{debug, error, info, warn};
 
+use super::emptied::Seen;
 use super::group::{Client, Group};
 use super::prefetch::{Prefetch, QUEUED_KBYTES};
 use super::writer::Durable;
@@ -89,16 +90,17 @@ impl ClientContext for Events {
     }
 
     fn stats(&self, statistics: Statistics) {
+        let fetches = |broker: i32| {
+            let found = statistics.brokers.values().find(|found| found.nodeid == broker);
+            found.and_then(|found| found.req.get("Fetch").copied()).unwrap_or(0)
+        };
         let mut group = self.group();
         for topic in statistics.topics.values() {
             for partition in topic.partitions.values() {
-                if let Some(offset) = handed_over_up_to(partition) {
-                    let key = TopicPartition { topic: topic.topic.as_str().into(), partition: partition.partition };
-                    group.handed_over(key, offset);
-                }
+                let key = TopicPartition { topic: topic.topic.as_str().into(), partition: partition.partition };
+                group.observed(key, seen(partition, fetches(partition.broker)));
             }
         }
-        group.settle();
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
@@ -171,10 +173,14 @@ impl Client for BaseConsumer<Events> {
     }
 }
 
-/// The log position up to which the client has handed over every record, where it has nothing left: beyond the
-/// last record lie the markers of transactions, which are never handed over.
-fn handed_over_up_to(partition: &Partition) -> Option<i64> {
-    (partition.fetchq_cnt == 0 && partition.eof_offset >= 0).then_some(partition.eof_offset)
+/// What of a partition's statistics tells how far its records have been handed over.
+fn seen(partition: &Partition, fetches: i64) -> Seen {
+    Seen {
+        active: partition.fetch_state == "active",
+        emptied_up_to: (partition.fetchq_cnt == 0 && partition.eof_offset >= 0).then_some(partition.eof_offset),
+        broker: partition.broker,
+        fetches,
+    }
 }
 
 /// librdkafka's own log lines: what matters of them arrives as errors, too.
@@ -250,10 +256,13 @@ mod tests {
 
     #[test]
     fn only_an_emptied_partition_says_what_was_handed_over() {
-        let at =
-            |fetchq_cnt, eof_offset| handed_over_up_to(&Partition { fetchq_cnt, eof_offset, ..Partition::default() });
-        assert_eq!(at(0, 7), Some(7), "six records and the marker that ends their transaction");
-        assert_eq!(at(1, 7), None, "one record still waits");
-        assert_eq!(at(0, -1001), None, "the end was not seen since the assignment");
+        let at = |fetchq_cnt, eof_offset| {
+            let partition = Partition { fetchq_cnt, eof_offset, fetch_state: "active".into(), ..Partition::default() };
+            seen(&partition, 9)
+        };
+        let all = Seen { active: true, emptied_up_to: Some(7), broker: 0, fetches: 9 };
+        assert_eq!(at(0, 7), all, "six records and the marker that ends their transaction");
+        assert_eq!(at(1, 7), Seen { emptied_up_to: None, ..all }, "one record still waits");
+        assert_eq!(at(0, -1001), Seen { emptied_up_to: None, ..all }, "the end was not seen yet");
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::Weak;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant as Moment};
 
 use anyhow::Context as _;
@@ -38,17 +38,18 @@ pub(crate) struct Letter {
     /// The record's own, then ours.
     headers: OwnedHeaders,
     size_bytes: usize,
-    wanted: Weak<()>,
+    wanted: Weak<AtomicUsize>,
     answer: Sender<Message>,
 }
 
 impl Letter {
-    /// A copy of the record. It is tried again as long as `wanted` lives; `answer` hears that it was acknowledged.
+    /// A copy of the record. It is tried again as long as `wanted` lives, which counts the letters that have been refused and
+    /// not taken since; `answer` hears that it was acknowledged.
     pub fn new(
         partition: &TopicPartition,
         record: &Record<'_>,
         why: Rejection,
-        wanted: Weak<()>,
+        wanted: Weak<AtomicUsize>,
         answer: Sender<Message>,
     ) -> Self {
         let mut headers = record.headers().unwrap_or_default();
@@ -86,7 +87,6 @@ impl Letter {
 pub(crate) struct Outbox {
     topic: Arc<str>,
     letters: Sender<Letter>,
-    refused: Arc<AtomicBool>,
 }
 
 impl Outbox {
@@ -97,11 +97,6 @@ impl Outbox {
     /// The thread that delivers outlives the workers.
     pub fn send(&self, letter: Letter) {
         let _ = self.letters.send(letter);
-    }
-
-    /// Whether there are letters that the topic has refused and not taken since.
-    pub fn is_refused(&self) -> bool {
-        self.refused.load(Ordering::Relaxed)
     }
 }
 
@@ -115,7 +110,6 @@ pub(crate) struct Delivery {
     producer: ThreadedProducer<Acknowledgements>,
     letters: Receiver<Letter>,
     outcomes: (Sender<Outcome>, Receiver<Outcome>),
-    refused: Arc<AtomicBool>,
     metrics: OwnMetrics,
     waiting: HashMap<usize, Attempted>,
     next_number: usize,
@@ -151,15 +145,14 @@ pub(crate) fn open(kafka: &Kafka, topic: &str, metrics: OwnMetrics) -> anyhow::R
     let outcomes = unbounded();
     let producer = producer(&config, &outcomes.0)?;
     let (sender, letters) = unbounded();
-    let (topic, refused) = (Arc::<str>::from(topic), Arc::<AtomicBool>::default());
-    let outbox = Outbox { topic: topic.clone(), letters: sender, refused: refused.clone() };
+    let topic = Arc::<str>::from(topic);
+    let outbox = Outbox { topic: topic.clone(), letters: sender };
     let delivery = Delivery {
         topic,
         config,
         producer,
         letters,
         outcomes,
-        refused,
         metrics,
         waiting: HashMap::new(),
         next_number: 0,
@@ -248,8 +241,10 @@ impl Delivery {
         let attempted = self.waiting.remove(&number)?;
         if attempted.refusals > 0 {
             self.refusals -= 1;
+            if let Some(refused) = attempted.letter.wanted.upgrade() {
+                refused.fetch_sub(1, Ordering::Relaxed);
+            }
             if self.refusals == 0 {
-                self.refused.store(false, Ordering::Relaxed);
                 self.said.clear();
             }
         }
@@ -272,7 +267,9 @@ impl Delivery {
         let Some(attempted) = self.waiting.get_mut(&number) else { return };
         if attempted.refusals == 0 {
             self.refusals += 1;
-            self.refused.store(true, Ordering::Relaxed);
+            if let Some(refused) = attempted.letter.wanted.upgrade() {
+                refused.fetch_add(1, Ordering::Relaxed);
+            }
         }
         let wait = RETRY_AFTER * (1 << attempted.refusals.min(4));
         attempted.refusals = attempted.refusals.saturating_add(1);
@@ -367,7 +364,7 @@ mod tests {
         settings::parse("", &text, "".as_ref(), [], &[]).unwrap().kafka
     }
 
-    fn letter(wanted: &Arc<()>, answer: &Sender<Message>) -> Letter {
+    fn letter(wanted: &Arc<AtomicUsize>, answer: &Sender<Message>) -> Letter {
         Letter {
             partition: TopicPartition { topic: "events".into(), partition: 3 },
             offset: 7,
@@ -398,11 +395,11 @@ mod tests {
             );
         }
         let delivering = std::thread::spawn(move || delivery.run());
-        let (wanted, (answer, answers)) = (Arc::new(()), unbounded());
+        let (wanted, (answer, answers)) = (Arc::<AtomicUsize>::default(), unbounded());
         outbox.send(letter(&wanted, &answer));
         let acknowledged = answers.recv_timeout(Duration::from_secs(60)).unwrap();
         assert!(matches!(acknowledged, Message::Delivered { partition, offset: 7 } if partition.partition == 3));
-        assert!(!outbox.is_refused(), "it was, in between");
+        assert_eq!(wanted.load(Ordering::Relaxed), 0, "it was refused in between");
         drop(outbox);
         delivering.join().unwrap();
         assert!(metrics.page().contains("churnwatch_dead_letters_total 1\n"));
@@ -411,9 +408,10 @@ mod tests {
     #[test]
     fn what_nobody_waits_for_is_not_tried_for_ever() {
         let broker = Broker::start().unwrap();
-        let (outbox, delivery) = open(&settings_of(&broker), "missing", OwnMetrics::new()).unwrap();
+        let metrics = OwnMetrics::new();
+        let (outbox, delivery) = open(&settings_of(&broker), "missing", metrics.clone()).unwrap();
         let delivering = std::thread::spawn(move || delivery.run());
-        let (wanted, (answer, answers)) = (Arc::new(()), unbounded());
+        let (wanted, (answer, answers)) = (Arc::<AtomicUsize>::default(), unbounded());
         outbox.send(letter(&wanted, &answer));
         let within_a_minute = |condition: &dyn Fn() -> bool| {
             let deadline = Moment::now() + Duration::from_secs(60);
@@ -422,9 +420,9 @@ mod tests {
             }
             condition()
         };
-        assert!(within_a_minute(&|| outbox.is_refused()));
+        assert!(within_a_minute(&|| wanted.load(Ordering::Relaxed) == 1));
         drop(wanted);
-        assert!(within_a_minute(&|| !outbox.is_refused()));
+        assert!(within_a_minute(&|| metrics.page().contains("churnwatch_dead_letters_waiting 0\n")));
         assert!(answers.is_empty());
         drop(outbox);
         delivering.join().unwrap();

@@ -12,6 +12,7 @@ use anyhow::{Context as _, anyhow};
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use tracing::{debug, error, info};
 
+use super::emptied::{Emptied, Seen};
 use super::held::Held;
 use super::lifecycle::{Duty, Event, Phase, step};
 use super::queue::Queue;
@@ -61,9 +62,7 @@ struct Life {
     generation: u64,
     /// Once it is restored.
     worker: Option<usize>,
-    /// Statistics seen since the client fetches it. The first may have been taken before, and then tell of an
-    /// earlier assignment of the same partition.
-    statistics: u32,
+    emptied: Emptied,
 }
 
 /// Partitions that are being let go of.
@@ -96,17 +95,17 @@ impl Group {
         }
     }
 
-    /// Everything below the offset was handed over: tells the worker, where it is sure that this assignment is meant.
-    pub fn handed_over(&self, partition: TopicPartition, offset: i64) {
-        let life = self.lives.get(&partition).filter(|life| life.statistics > 0);
-        if let Some(worker) = life.and_then(|life| life.worker) {
+    /// What the statistics say of a partition. Once everything up to its end was handed over, its worker hears of it.
+    pub fn observed(&mut self, partition: TopicPartition, seen: Seen) {
+        let Some(life) = self.lives.get_mut(&partition) else { return };
+        if let (Some(worker), Some(offset)) = (life.worker, life.emptied.observe(seen)) {
             let _ = self.workers[worker].messages.send(Message::HandedOver { partition, offset });
         }
     }
 
-    /// Notes that statistics have come.
-    pub fn settle(&mut self) {
-        self.lives.values_mut().filter(|life| life.worker.is_some()).for_each(|life| life.statistics += 1);
+    /// Every rebalance has the client throw away what is queued, of those that stay, too.
+    fn begin_observing_anew(&mut self) {
+        self.lives.values_mut().for_each(|life| life.emptied = Emptied::default());
     }
 
     /// The group gives partitions to this instance.
@@ -124,9 +123,10 @@ impl Group {
             epoch
         };
         client.add(&[])?;
+        self.begin_observing_anew();
         for partition in partitions {
             if self.step(partition, Event::Assigned)? == Duty::Restore {
-                let life = Life { phase: Phase::Restoring, generation, worker: None, statistics: 0 };
+                let life = Life { phase: Phase::Restoring, generation, worker: None, emptied: Emptied::default() };
                 self.lives.insert(partition.clone(), life);
                 self.restore(partition, generation);
             }
@@ -193,6 +193,7 @@ impl Group {
         self.load[worker] += 1;
         if let Some(life) = self.lives.get_mut(&partition) {
             life.worker = Some(worker);
+            life.emptied = Emptied::default();
         }
         client.add(&[(partition.clone(), offset)])?;
         // Only now may the publication loop ask for the partition's bounds: they reach a worker that holds it.
@@ -213,6 +214,7 @@ impl Group {
                 !ours.is_empty()
             })
         };
+        self.begin_observing_anew();
         let (reply, replies) = unbounded();
         let mut fetched = Vec::new();
         for partition in partitions {

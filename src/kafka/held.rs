@@ -165,8 +165,8 @@ impl Held {
     }
 
     /// Whether no snapshot is worth serialising: the dead-letter topic has refused what it would cover.
-    pub fn cannot_save_yet(&mut self, setup: &Setup) -> bool {
-        let waits = !self.letters.is_empty() && setup.rejecting.is_refused();
+    pub fn cannot_save_yet(&mut self) -> bool {
+        let waits = !self.letters.is_empty() && self.letters.is_refused();
         if waits && self.letters.drop_held_back() {
             self.saving = false;
         }

@@ -16,6 +16,7 @@ use crate::publish::{Published, Readiness};
 pub(crate) mod as_of;
 pub(crate) mod client;
 pub(crate) mod dead_letters;
+pub(crate) mod emptied;
 pub(crate) mod group;
 pub(crate) mod held;
 pub(crate) mod lifecycle;

@@ -56,14 +56,15 @@ pub(crate) fn poll(
 }
 
 /// Gives the partitions back, which has their last snapshots written.
-pub(crate) fn give_back(consumer: &Arc<BaseConsumer<Events>>) {
+pub(crate) fn give_back(consumer: &Arc<BaseConsumer<Events>>, deadline: Moment) {
+    let events = consumer.context();
     if consumer.client().fatal_error().is_some() {
+        // No callback will take the partitions away.
+        events.shared.withhold();
         return;
     }
-    let events = consumer.context();
     let holds_some = || events.shared.assignment().partitions.as_ref().is_some_and(|ours| !ours.is_empty());
     consumer.unsubscribe();
-    let deadline = Moment::now() + release_timeout(events.session_timeout, false);
     while holds_some() && Moment::now() < deadline {
         events.shared.published.beat_of_kafka();
         poll_once(consumer);

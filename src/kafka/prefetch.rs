@@ -7,6 +7,8 @@ pub(crate) const QUEUED_KBYTES: &str = "queued.max.messages.kbytes";
 const LEAST_BYTES_PER_PARTITION: u64 = 64 << 10;
 /// The client's own default for one fetch of one partition.
 const MOST_BYTES_PER_FETCH: u64 = 1 << 20;
+/// What the client accepts; as records it is fewer than it accepts of those.
+const MOST_QUEUED_KBYTES: u64 = 2_097_151;
 /// About what the client needs for a record besides its bytes.
 const BYTES_PER_RECORD: u64 = 512;
 
@@ -26,7 +28,7 @@ impl Prefetch {
     pub fn of(total_bytes: u64, partitions: u64) -> Self {
         let each = (total_bytes / partitions.max(1)).max(LEAST_BYTES_PER_PARTITION);
         let fetch_bytes = (each / 2).min(MOST_BYTES_PER_FETCH);
-        let queued_kbytes = (each - fetch_bytes) >> 10;
+        let queued_kbytes = ((each - fetch_bytes) >> 10).min(MOST_QUEUED_KBYTES);
         Self { queued_kbytes, queued_records: (queued_kbytes << 10) / BYTES_PER_RECORD, fetch_bytes }
     }
 
@@ -69,6 +71,8 @@ mod tests {
         let least = Prefetch { queued_kbytes: 32, queued_records: 64, fetch_bytes: 32 << 10 };
         assert_eq!(Prefetch::of(total, 100_000), least);
         assert_eq!(Prefetch::of(total, 0), Prefetch::of(total, 1));
+        let most = Prefetch::of(u64::MAX, 1);
+        assert_eq!((most.queued_kbytes, most.queued_records), (MOST_QUEUED_KBYTES, 4_194_302));
     }
 
     /// What lies in the client's queues, as it says itself.

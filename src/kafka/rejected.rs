@@ -1,7 +1,7 @@
 //! What becomes of rejected records, and what of a partition has to wait for their letters.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 
 use anyhow::anyhow;
@@ -65,7 +65,7 @@ impl Rejecting {
             self.say(partition, record.offset, why);
         }
         if let Mode::DeadLetter(outbox) = &self.mode {
-            let letter = Letter::new(partition, record, why, waiting.token(), answer.clone());
+            let letter = Letter::new(partition, record, why, waiting.refused(), answer.clone());
             waiting.add(record.offset, letter.size_bytes());
             outbox.send(letter);
         }
@@ -81,11 +81,6 @@ impl Rejecting {
             "{partition}@{offset} is rejected: {why}. {then}. Further records with this reason are counted \
              (churnwatch_events_rejected_total) and not named: correct their producer"
         );
-    }
-
-    /// Whether letters wait that the dead-letter topic has refused.
-    pub fn is_refused(&self) -> bool {
-        matches!(&self.mode, Mode::DeadLetter(outbox) if outbox.is_refused())
     }
 }
 
@@ -105,13 +100,14 @@ pub(crate) struct Waiting {
     bytes: usize,
     /// A snapshot that covers some of them.
     held_back: Option<Job>,
-    /// Letters are tried again only as long as this lives: whoever reads the partition next writes them anew.
-    token: Arc<()>,
+    /// How many of them the dead-letter topic has refused. They are tried again only as long as this lives: whoever reads
+    /// the partition next writes them anew.
+    refused: Arc<AtomicUsize>,
 }
 
 impl Waiting {
-    fn token(&self) -> Weak<()> {
-        Arc::downgrade(&self.token)
+    fn refused(&self) -> Weak<AtomicUsize> {
+        Arc::downgrade(&self.refused)
     }
 
     fn add(&mut self, offset: i64, size_bytes: usize) {
@@ -120,6 +116,11 @@ impl Waiting {
 
     pub fn is_empty(&self) -> bool {
         self.size_bytes.is_empty()
+    }
+
+    /// Whether the dead-letter topic has refused some of them.
+    pub fn is_refused(&self) -> bool {
+        self.refused.load(Ordering::Relaxed) > 0
     }
 
     /// Whether the partition is not to be read on for now.

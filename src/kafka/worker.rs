@@ -331,7 +331,7 @@ impl Worker {
     pub(super) fn save_due(&mut self) {
         let now = Moment::now();
         for (partition, held) in &mut self.held {
-            if held.phase != Phase::Reading || held.cannot_save_yet(&self.setup) || now < held.save_due || held.saving {
+            if held.phase != Phase::Reading || held.cannot_save_yet() || now < held.save_due || held.saving {
                 continue;
             }
             held.save_due = now + self.setup.snapshot_interval;

@@ -145,7 +145,8 @@ impl Rounds {
                 };
                 self.withhold(up, &progress, &ends);
                 published.readiness.store(Arc::new(Readiness::NotReady(reason)));
-                return if up { Duration::ZERO } else { SOON };
+                // Where there is something to read the round has waited for it.
+                return if up && !self.catching_up.ends().is_empty() { Duration::ZERO } else { SOON };
             }
         }
         self.publish(epoch, &assigned, now, up, &progress, &ends);
@@ -288,7 +289,11 @@ impl Rounds {
                         let _ = worker.send(Message::Bounds { partition: partition.clone(), low, high });
                     }
                 }
-                Err(error) => debug!("no end offset of {partition} yet: {error}"),
+                // The others of a broker that does not answer would each take as long.
+                Err(error) => {
+                    debug!("no end offset of {partition} yet: {error}");
+                    return;
+                }
             }
         }
     }
@@ -311,7 +316,9 @@ impl Rounds {
             self.watch.observe(Moment::now(), |partition| assigned.contains_key(partition), &positions)
         {
             error!(
-                "{partition} is not read on: it stands at offset {next_offset} of {} although its broker answers. The                  Kafka client is made anew; if that does not help, look at the broker that leads the partition and                  at what stands between, then restart this instance",
+                "{partition} is not read on: it stands at offset {next_offset} of {} although its broker answers. The \
+                 Kafka client is made anew; if that does not help, look at the broker that leads the partition and \
+                 at what stands between, then restart this instance",
                 end_offset.unwrap_or(next_offset)
             );
             self.shared.rebuild(Rebuild::Stalled);

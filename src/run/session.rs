@@ -65,6 +65,7 @@ pub(super) struct Session {
 
 /// The threads of a session, and what each is reached by.
 struct Threads {
+    restorers: Vec<JoinHandle<()>>,
     to_workers: Vec<Sender<Message>>,
     workers: Vec<JoinHandle<Counts>>,
     writer: JoinHandle<()>,
@@ -108,9 +109,10 @@ impl Session {
 
         let mut rounds = self.rounds(&consumer, to_workers.clone(), complaints, shared.clone(), carried, topics);
         rounds.watch.begin_again();
-        self.spawn_restorers(&to_restore, to_inbox, &shared)?;
+        let restorers = self.spawn_restorers(&to_restore, to_inbox, &shared)?;
         let (store, now, writer_shared) = (self.store.clone(), self.options.now, shared.clone());
         let threads = Threads {
+            restorers,
             to_workers,
             workers: workers.into_iter().map(|worker| spawn("worker", || worker.run())).collect::<Result<_, _>>()?,
             writer: spawn("writer", move || writer::write_all(&jobs, &store, &writer_shared, &to_group, now))?,
@@ -119,10 +121,14 @@ impl Session {
         };
 
         poll::poll(&consumer, &Inbox { news, restored }, || threads.still_well(&shared));
-        let carried = threads.end_publisher()?;
-        poll::give_back(&consumer);
+        let carried = threads.end_publisher().unwrap_or_else(|error| {
+            shared.fail(error);
+            Carried::new(&self.options)
+        });
+        let deadline = Moment::now() + release_timeout(session_timeout(&self.options), false);
+        poll::give_back(&consumer, deadline);
         shared.retire();
-        threads.end(&shared, release_timeout(session_timeout(&self.options), false), counts);
+        threads.end(&shared, deadline, counts);
         leave_group(consumer);
         Ok(Ended { carried, rebuild: shared.to_rebuild() })
     }
@@ -177,7 +183,7 @@ impl Session {
         jobs: &Receiver<restore::Job>,
         restored: Sender<restore::Restored>,
         shared: &Arc<Shared>,
-    ) -> anyhow::Result<()> {
+    ) -> anyhow::Result<Vec<JoinHandle<()>>> {
         let restorer = Restorer {
             definitions: self.options.definitions.clone(),
             store: self.store.clone(),
@@ -187,17 +193,18 @@ impl Session {
             store_is_away: Arc::new(AtomicBool::new(false)),
             restored,
         };
-        for _ in 0..restore::THREADS {
+        let one = |_| {
             let (restorer, jobs) = (restorer.clone(), jobs.clone());
-            spawn("restorer", move || restorer.run(&jobs))?;
-        }
-        Ok(())
+            spawn("restorer", move || restorer.run(&jobs))
+        };
+        (0..restore::THREADS).map(one).collect()
     }
 }
 
 impl Threads {
     fn still_well(&self, shared: &Shared) -> anyhow::Result<()> {
         let ended = self.workers.iter().any(JoinHandle::is_finished)
+            || self.restorers.iter().any(JoinHandle::is_finished)
             || self.writer.is_finished()
             || self.publisher.borrow().as_ref().is_some_and(JoinHandle::is_finished) && shared.course() == Course::GoOn;
         if ended { Err(anyhow!("a thread ended by itself: please report this bug")) } else { Ok(()) }
@@ -209,7 +216,7 @@ impl Threads {
         publisher.join().map_err(|_| anyhow!("the publication loop panicked: please report this bug"))
     }
 
-    fn end(self, shared: &Shared, patience: Duration, counts: &mut Counts) {
+    fn end(self, shared: &Shared, deadline: Moment, counts: &mut Counts) {
         self.to_workers.iter().for_each(|worker| drop(worker.send(Message::End)));
         for worker in self.workers {
             match worker.join() {
@@ -217,7 +224,6 @@ impl Threads {
                 Err(_) => shared.fail(anyhow!("a worker panicked: please report this bug")),
             }
         }
-        let deadline = Moment::now() + patience;
         while !self.writer.is_finished() && Moment::now() < deadline {
             std::thread::sleep(GLANCE);
         }

@@ -106,20 +106,19 @@ impl Store {
             self.check()?;
         }
         let folder = folder(partition);
-        let mut epoch = self.list(&folder)?.epoch();
-        for _ in 0..ATTEMPTS {
-            epoch = Epoch(epoch.0.saturating_add(1));
-            let name = Name::Claim(epoch).to_string();
-            match self.create(&folder, &name, Bytes::new())? {
-                Created::New => {
-                    self.files.tidy(&folder, epoch);
-                    return Ok(epoch);
-                }
-                Created::TakenAlready => epoch = epoch.max(self.list(&folder)?.epoch()),
+        let epoch = Epoch(self.list(&folder)?.epoch().0.saturating_add(1));
+        let name = Name::Claim(epoch).to_string();
+        match self.create(&folder, &name, Bytes::new())? {
+            Created::New => {
+                self.files.tidy(&folder, epoch);
+                Ok(epoch)
+            }
+            // Perhaps by the rightful owner, while this one was slow: not tried again before it is known to be wanted.
+            Created::TakenAlready => {
+                let contended = io::Error::new(io::ErrorKind::ResourceBusy, "claimed by another at the same moment");
+                Err(self.error(&folder, &name, contended))
             }
         }
-        let contended = io::Error::new(io::ErrorKind::ResourceBusy, "others keep claiming the partition");
-        Err(self.error(&folder, &Name::Claim(epoch).to_string(), contended))
     }
 
     /// Reads a partition's newest snapshot that `read` can read. Each one that it cannot is named in the log.
