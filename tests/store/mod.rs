@@ -1,3 +1,3 @@
-mod moto;
+pub mod moto;
 mod run;
 mod s3;
