@@ -250,7 +250,7 @@ impl Group {
                 }
             }
         }
-        if !durable.is_empty() {
+        if !durable.is_empty() && !client.has_lost_everything() {
             client.commit_covered(&durable);
         }
         Ok(())

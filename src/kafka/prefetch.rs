@@ -17,7 +17,7 @@ pub(crate) struct Prefetch {
     queued_kbytes: u64,
     /// Nor while so many records are.
     queued_records: u64,
-    /// What one fetch may bring on top.
+    /// What one fetch may bring on top, unless a producer's batch is larger.
     fetch_bytes: u64,
 }
 
@@ -96,8 +96,8 @@ mod tests {
         broker.create_topic("t", PARTITIONS).unwrap();
         let mut settings = Settings::default().kafka;
         settings.brokers = vec![broker.bootstrap_servers().unwrap()];
-        // Five times the total.
-        let producer: ThreadedProducer<_> = settings.client_config().create().unwrap();
+        // Five times the total, in batches that fit: the broker gives one whole, however large.
+        let producer: ThreadedProducer<_> = settings.client_config().set("batch.size", "16384").create().unwrap();
         let payload = [7; 8 << 10];
         for record in 0..5 * TOTAL_BYTES / payload.len() as u64 {
             let partition = (record % PARTITIONS as u64) as i32;

@@ -111,6 +111,7 @@ impl Queue {
         max: usize,
         mut each: impl FnMut(Record<'_>) -> ControlFlow<()>,
     ) -> Result<usize, KafkaError> {
+        #[allow(clippy::infallible_destructuring_match, reason = "tests have another source")]
         let queue = match &mut self.source {
             Source::Client(queue) => queue,
             #[cfg(test)]

@@ -102,20 +102,22 @@ impl Restorer {
                 Ok(fresh) => {
                     self.shared.metrics.store_up(true);
                     if self.store_is_away.swap(false, Ordering::AcqRel) {
-                        info!("the snapshot store answers again");
+                        info!("the snapshot store serves again what it had refused");
                     }
                     return Ok(Outcome::Ready(Box::new(fresh)));
                 }
                 Err(error) => match error.downcast_ref::<StoreError>() {
-                    Some(away) if !away.is_final() => {
+                    // To end here would hand the partition to the next instance, which would end as well.
+                    Some(away) if away.is_transient() => {
                         self.shared.metrics.store_up(false);
                         if !self.store_is_away.swap(true, Ordering::AcqRel) {
                             error!(
-                                "cannot restore {partition}: {away}. Retrying until the store answers; until then \
-                                 there are no numbers of it. See to the store, or correct snapshot.store"
+                                "cannot restore {partition}: {away}. Retrying until the store serves it; until then \
+                                 there are no numbers. See to the store and its permissions, or correct snapshot.store"
                             );
                         }
                     }
+                    // What a person has to decide, or a bug.
                     _ => return Err(error),
                 },
             }

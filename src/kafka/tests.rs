@@ -91,7 +91,7 @@ struct Outside {
     claims: RefCell<BTreeMap<TopicPartition, u64>>,
     /// In the order in which they were written.
     snapshots: RefCell<BTreeMap<TopicPartition, Vec<Kept>>>,
-    /// How far this life of each has been committed.
+    /// How far each has been committed, by whomever.
     committed: RefCell<BTreeMap<TopicPartition, i64>>,
 }
 
@@ -186,7 +186,7 @@ enum Step {
     /// The writer's oldest job is done, unless another instance has claimed the partition.
     Written,
     NotWritten,
-    /// Another instance claims the partition, and has read all of it.
+    /// Another instance claims the partition, reads all of it, and saves.
     ClaimedElsewhere {
         partition: usize,
     },
@@ -239,6 +239,8 @@ struct World {
     /// The epoch of the published page.
     published: Option<u64>,
     produced: usize,
+    /// Whether a restoration has failed that was wanted: the instance would end.
+    failed: bool,
 }
 
 impl World {
@@ -285,6 +287,7 @@ impl World {
             catching_up: CatchingUp::default(),
             published: None,
             produced: 0,
+            failed: false,
         }
     }
 
@@ -323,6 +326,10 @@ impl World {
                 snapshot::write(&shard, "t", number as i32, &mut bytes).unwrap();
                 let mut snapshots = self.outside.snapshots.borrow_mut();
                 snapshots.entry(partition(number)).or_default().push((epoch.0, all as i64, bytes));
+                // One of another group that shares the store, while the partition is still ours in this one.
+                if !self.outside.owned.borrow().contains(&partition(number)) {
+                    self.outside.committed.borrow_mut().insert(partition(number), all as i64);
+                }
             }
             Step::Revoke { mask, late } => {
                 // What is lost is called back about as a whole.
@@ -340,6 +347,8 @@ impl World {
     /// What a restorer does: claims, then reads the newest snapshot.
     fn finish_restoring(&mut self, which: usize, fails: bool) {
         self.restoring.extend(self.restores.try_iter());
+        let under_way: BTreeSet<_> = self.restoring.iter().map(|job| &job.partition).collect();
+        assert_eq!(under_way.len(), self.restoring.len(), "one at a time, or the later claim is the older one's");
         if self.restoring.is_empty() {
             return;
         }
@@ -377,11 +386,10 @@ impl World {
             let split = |partition: &TopicPartition, _| Some(Queue::of_tape(tapes[partition].clone()));
             let done = self.group.restored(&self.outside, restored, split);
             assert!(done.is_ok() || failed, "{done:?}");
+            self.failed |= done.is_err();
         }
         let news: Vec<News> = self.news.try_iter().collect();
-        if !self.outside.has_lost_everything() {
-            self.group.heard(&self.outside, news).unwrap();
-        }
+        self.group.heard(&self.outside, news).unwrap();
     }
 
     fn write(&self, well: bool) {
@@ -415,7 +423,6 @@ impl World {
         self.outside.remove(&release.fetched).unwrap();
         for partition in gone {
             self.outside.owned.borrow_mut().remove(partition);
-            self.outside.committed.borrow_mut().remove(partition);
             assert!(!self.outside.fetched.borrow().contains(partition), "{partition} is fetched on");
         }
     }
@@ -460,6 +467,31 @@ impl World {
         let publication = Publication { as_of, readings };
         self.shared.published.swap(Page::published(publication, String::new(), ProcessState::default()));
         self.published = Some(epoch);
+    }
+
+    /// Lets everything that is under way come to its end, and publishes: whatever is ours is then read, and on the page.
+    fn settle(&mut self) {
+        if self.outside.lost.get() {
+            self.take(&Step::Revoke { mask: u8::MAX, late: false });
+        }
+        for _ in 0..50 {
+            self.finish_restoring(0, false);
+            self.listen();
+            for worker in &mut self.workers {
+                assert!(worker.hear_all());
+                worker.read_all();
+            }
+            self.check();
+        }
+        self.publish();
+        self.check();
+        if self.failed || self.shared.course() != Course::GoOn {
+            return;
+        }
+        let held: BTreeSet<_> = self.workers.iter().flat_map(|worker| worker.held.keys().cloned()).collect();
+        let owned = self.outside.owned.borrow();
+        assert_eq!(held, *owned, "whatever is ours is restored in the end, unless the instance ends");
+        assert!(owned.is_empty() || self.shared.published.page().publication.is_some(), "and published");
     }
 
     fn as_of(&self) -> Instant {
@@ -533,6 +565,7 @@ proptest! {
             world.take(step);
             world.check();
         }
+        world.settle();
         // The end: everything is given back, and nobody owns anything.
         world.take(&Step::Revoke { mask: u8::MAX, late: false });
         for worker in 0..WORKERS {

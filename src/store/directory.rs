@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 
 use super::files::{Created, Files};
+use super::name::{Epoch, Name};
 
 const TEMPORARY: &str = ".tmp";
 
@@ -75,10 +76,15 @@ impl Files for Directory {
         fs::remove_file(self.path.join(folder).join(name))
     }
 
-    fn tidy(&self, folder: &str) {
-        let left = self.list(folder).unwrap_or_default();
-        for name in left.iter().filter(|name| name.ends_with(TEMPORARY)) {
-            let _ = self.remove(folder, name);
+    fn tidy(&self, folder: &str, claim: Epoch) {
+        let is_left = |file: &&String| {
+            let name =
+                file.strip_suffix(TEMPORARY).and_then(|rest| rest.rsplit_once('.')).map(|(name, _)| name.parse());
+            // A later claim may be in the making.
+            matches!(name, Some(Ok::<Name, ()>(name)) if name.epoch() <= claim)
+        };
+        for file in self.list(folder).unwrap_or_default().iter().filter(is_left) {
+            let _ = self.remove(folder, file);
         }
     }
 }

@@ -22,10 +22,10 @@ pub struct SettingsMismatch {
 pub enum StoreError {
     #[error(transparent)]
     Settings(#[from] SettingsMismatch),
-    /// It does not answer, or not now.
+    /// It does not answer, or not now, or not for this partition.
     #[error("the snapshot store does not serve {place} at the moment: {error}")]
     Unavailable { place: String, error: io::Error },
-    /// It answers, and says no.
+    /// It says no to everything.
     #[error("the snapshot store, {place}: {error}")]
     Refused { place: String, error: io::Error },
     /// It would let an instance that lost a partition write over the snapshots of the one that has it.
@@ -47,13 +47,8 @@ impl StoreError {
         matches!(self, Self::Unavailable { .. })
     }
 
-    /// Whether waiting is of no use: the store works, and what it holds or how it works is the matter. What else goes
-    /// wrong is waited for, for an instance that ends hands its partitions, and the matter, to the next one.
-    pub fn is_final(&self) -> bool {
-        matches!(self, Self::Settings(_) | Self::Version { .. } | Self::Overwrites { .. })
-    }
-
-    pub(super) fn new(place: String, error: io::Error) -> Self {
+    /// From trying the store as a whole.
+    pub(super) fn of_check(place: String, error: io::Error) -> Self {
         if is_transient(error.kind()) { Self::Unavailable { place, error } } else { Self::Refused { place, error } }
     }
 }

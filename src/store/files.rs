@@ -5,6 +5,8 @@ use std::io::{self, Read};
 
 use bytes::Bytes;
 
+use super::name::Epoch;
+
 /// What came of making a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Created {
@@ -31,6 +33,7 @@ pub(super) trait Files: fmt::Debug + Send + Sync {
 
     fn remove(&self, folder: &str, name: &str) -> io::Result<()>;
 
-    /// Removes what writers left that crashed. Whoever is still writing has been fenced.
-    fn tidy(&self, _folder: &str) {}
+    /// Removes what writers of this claim and those before left that crashed. Whoever of them is still writing has been
+    /// fenced.
+    fn tidy(&self, _folder: &str, _claim: Epoch) {}
 }

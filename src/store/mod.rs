@@ -84,17 +84,18 @@ impl Store {
     pub fn check(&self) -> Result<(), StoreError> {
         const ROOT: &str = "";
         let mut random = [0; 8];
-        getrandom::fill(&mut random).map_err(|error| self.error(ROOT, "", io::Error::other(error)))?;
+        getrandom::fill(&mut random)
+            .map_err(|error| StoreError::of_check(self.files.place(ROOT, ""), io::Error::other(error)))?;
         let name = format!("probe-{:016x}", u64::from_ne_bytes(random));
         let create = || self.files.create(ROOT, &name, Bytes::from_static(b"probe"));
         // Taken the first time already: by an attempt of ours whose answer was lost.
         let again = create().and_then(|_| create());
         let removed = self.files.remove(ROOT, &name);
-        if again.map_err(|error| self.error(ROOT, &name, error))? == Created::New {
+        let refused = |error| StoreError::of_check(self.files.place(ROOT, &name), error);
+        if again.map_err(refused)? == Created::New {
             return Err(StoreError::Overwrites { place: self.files.place(ROOT, "") });
         }
-        removed.map_err(|error| self.error(ROOT, &name, error))?;
-        self.list(ROOT)?;
+        removed.and_then(|()| self.files.list(ROOT)).map_err(refused)?;
         self.checked.store(true, Ordering::Release);
         Ok(())
     }
@@ -111,7 +112,7 @@ impl Store {
             let name = Name::Claim(epoch).to_string();
             match self.create(&folder, &name, Bytes::new())? {
                 Created::New => {
-                    self.files.tidy(&folder);
+                    self.files.tidy(&folder, epoch);
                     return Ok(epoch);
                 }
                 Created::TakenAlready => epoch = epoch.max(self.list(&folder)?.epoch()),
@@ -138,7 +139,7 @@ impl Store {
                     Ok(Some(newest)) => return Ok(Restored { newest: Some(newest), unreadable: unreadable.len() }),
                     Ok(None) => unreadable.push(name),
                     // An owner before has just removed it, so there is a newer one.
-                    Err(StoreError::Refused { error, .. }) if error.kind() == io::ErrorKind::NotFound => {
+                    Err(StoreError::Unavailable { error, .. }) if error.kind() == io::ErrorKind::NotFound => {
                         continue 'listing;
                     }
                     Err(error) => return Err(error),
@@ -258,8 +259,10 @@ impl Store {
         self.files.create(folder, name, bytes).map_err(|error| self.error(folder, name, error))
     }
 
+    /// The store as a whole was seen to work: what goes wrong in one folder must not end the instance, for the next one
+    /// that is given the partition would end, too, until none is left.
     fn error(&self, folder: &str, name: &str, error: io::Error) -> StoreError {
-        StoreError::new(self.files.place(folder, name), error)
+        StoreError::Unavailable { place: self.files.place(folder, name), error }
     }
 }
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use churnwatch::kafka::TopicPartition;
 use churnwatch::run::Options;
+use churnwatch::settings::StoreUrl;
 use churnwatch::store::Store;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 
@@ -94,7 +95,7 @@ fn a_store_that_hangs_holds_up_only_the_partitions_that_come() {
     staying.await_page(&replayed(&definitions, &all[..1_000]));
     // The other one has a store of its own, which does not hang.
     let mut others = fixture.settings.clone();
-    others.snapshot.directory = fixture.directory.path().join("others");
+    others.snapshot.store = StoreUrl::Directory(fixture.directory.path().join("others"));
     let leaving = Running::start(Options::new(&others));
     let half = f64::from(PARTITIONS) / 2.0;
     assert!(poll(|| assigned(&staying) == half && assigned(&leaving) == half));
@@ -134,4 +135,24 @@ fn a_store_that_hangs_holds_up_only_the_partitions_that_come() {
     staying.await_page(&replayed(&definitions, &all));
     assert_eq!(assigned(&staying), f64::from(PARTITIONS));
     staying.stop();
+}
+
+#[test]
+fn a_partition_that_the_store_refuses_is_waited_for() {
+    let fixture = Fixture::new("");
+    let all = events(53, 1_000);
+    fixture.produce(&all);
+    let snapshots = fixture.directory.path().join("snapshots");
+    // As good as a folder without permission, and works for root too.
+    let refused = snapshots.join(format!("{TOPIC}-1"));
+    fs::create_dir_all(&snapshots).unwrap();
+    fs::write(&refused, "").unwrap();
+    let running = fixture.start();
+    let readiness = || format!("{:?}", running.instance.published().readiness.load());
+    assert!(poll(|| readiness().contains("restoring: 1 partitions to go")), "{}", readiness());
+    assert!(poll(|| running.instance.records() > 0), "the others are read");
+    assert_eq!(running.page(), "");
+    fs::remove_file(&refused).unwrap();
+    running.await_page(&replayed(&fixture.settings.definitions(), &all));
+    running.stop();
 }

@@ -89,6 +89,7 @@ pub fn full_page() -> String {
     own.published(Duration::from_millis(18), [Duration::from_millis(2_300)]);
     own.snapshot_written(Duration::from_millis(120));
     own.restored(Duration::from_millis(85));
+    own.store_up(true);
     let partition = PartitionState {
         topic: "customer-events".to_owned(),
         partition: 0,

@@ -38,9 +38,9 @@ enum Action {
 }
 
 /// One request: what the other owner does just before it, and what becomes of it.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Step {
-    meanwhile: Option<Action>,
+    meanwhile: Vec<Action>,
     fault: Fault,
 }
 
@@ -90,7 +90,7 @@ impl World {
     }
 
     fn turn(&self, turn: &Turn) {
-        *self.wires[turn.owner].steps.lock().unwrap() = turn.steps.iter().copied().collect();
+        *self.wires[turn.owner].steps.lock().unwrap() = turn.steps.iter().cloned().collect();
         self.act(turn.owner, turn.action);
         self.wires[turn.owner].steps.lock().unwrap().clear();
     }
@@ -162,9 +162,8 @@ impl Wire {
     fn next(&self) -> Fault {
         let step = self.steps.lock().unwrap().pop_front();
         let Some(Step { meanwhile, fault }) = step else { return Fault::None };
-        if let (Some(action), Some(world)) = (meanwhile, self.world.get().and_then(Weak::upgrade)) {
-            world.act(1 - self.owner, action);
-        }
+        let world = self.world.get().and_then(Weak::upgrade).unwrap();
+        meanwhile.into_iter().for_each(|action| world.act(1 - self.owner, action));
         fault
     }
 }
@@ -254,7 +253,12 @@ fn turns() -> impl Strategy<Value = Turn> {
         1 => Just(Fault::AnswerLost),
         1 => Just(Fault::Late),
     ];
-    let meanwhile = prop_oneof![3 => Just(None), 1 => actions().prop_map(Some)];
+    let takeover = |records| vec![Action::Claim, Action::Restore, Action::Save(records)];
+    let meanwhile = prop_oneof![
+        6 => Just(Vec::new()),
+        2 => actions().prop_map(|action| vec![action]),
+        1 => (0_i64..3).prop_map(takeover),
+    ];
     let step = (meanwhile, fault).prop_map(|(meanwhile, fault)| Step { meanwhile, fault });
     (0..2_usize, actions(), prop::collection::vec(step, 0..6)).prop_map(|(owner, action, steps)| Turn {
         owner,
@@ -264,7 +268,7 @@ fn turns() -> impl Strategy<Value = Turn> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 1_000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn what_was_promised_is_never_lost(keep in 1..3_usize, turns in prop::collection::vec(turns(), 1..40)) {
