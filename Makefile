@@ -50,13 +50,14 @@ integration:
 docs:
 	UPDATE_DOCS=1 $(CARGO) test $(LOCKED) --test it
 
-# The long form of tests/chaos, some half an hour: prints its seed and a table. CHURNWATCH_SEED repeats a run.
+# The long form of tests/chaos, once with snapshots on a disk and once in a bucket, some half an hour each: prints its
+# seed and a table. CHURNWATCH_SEED repeats a run.
 CHURNWATCH_CHAOS_FAULTS := 120
 CHURNWATCH_CHAOS_EVENTS := 1200000
 chaos: export CHURNWATCH_CHAOS_FAULTS := $(CHURNWATCH_CHAOS_FAULTS)
 chaos: export CHURNWATCH_CHAOS_EVENTS := $(CHURNWATCH_CHAOS_EVENTS)
 chaos:
-	$(CARGO) test $(LOCKED) --test it chaos::no_fault -- --nocapture
+	$(CARGO) test $(LOCKED) --test it chaos::no_fault -- --nocapture --test-threads 1
 
 # How long gauges are incomplete after one of three instances was killed, for 100 thousand and a million customers.
 rebalance:

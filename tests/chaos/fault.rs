@@ -8,6 +8,7 @@ use std::time::Duration;
 use rand::RngExt;
 use rand::seq::IndexedRandom;
 
+use super::store::newest;
 use super::world::{SESSION, World};
 use crate::support::proxy::Traffic;
 
@@ -22,6 +23,9 @@ pub enum Fault {
     SnapshotsHalfWritten,
     DiskFull,
     StoreRefuses,
+    StoreUnreachable,
+    StoreHangs,
+    StoreSlow,
     InstanceKilled,
     AllKilled,
     InstancePaused,
@@ -52,10 +56,11 @@ pub enum Undo {
     RestoreFolder(PathBuf, PathBuf),
     Continue,
     LetFlow,
+    LetStoreFlow,
 }
 
 impl Fault {
-    pub const ALL: [Self; 17] = [
+    const ALL: [Self; 20] = [
         Self::BrokerKilled,
         Self::BrokersRolled,
         Self::SnapshotsTruncated,
@@ -64,6 +69,9 @@ impl Fault {
         Self::SnapshotsHalfWritten,
         Self::DiskFull,
         Self::StoreRefuses,
+        Self::StoreUnreachable,
+        Self::StoreHangs,
+        Self::StoreSlow,
         Self::InstanceKilled,
         Self::AllKilled,
         Self::InstancePaused,
@@ -74,8 +82,8 @@ impl Fault {
         Self::ConnectionsStalled,
         Self::ConnectionsSlow,
     ];
-    /// One of each sort.
-    pub const SHORT: [Self; 8] = [
+    /// One of each sort, for a run of a minute.
+    const SHORT: [Self; 8] = [
         Self::BrokerKilled,
         Self::SnapshotsFlipped,
         Self::DiskFull,
@@ -85,6 +93,27 @@ impl Fault {
         Self::InstanceJoins,
         Self::ConnectionsCut,
     ];
+    const SHORT_WITH_BUCKET: [Self; 3] = [Self::StoreUnreachable, Self::StoreHangs, Self::InstancePaused];
+
+    /// All that can happen in this world.
+    pub fn deck(world: &World) -> Vec<Self> {
+        let mut deck = match (world.scale.long, world.store.is_bucket()) {
+            (true, _) => Self::ALL.to_vec(),
+            (false, false) => Self::SHORT.to_vec(),
+            (false, true) => Self::SHORT_WITH_BUCKET.to_vec(),
+        };
+        deck.retain(|fault| match fault {
+            Self::StoreUnreachable | Self::StoreHangs | Self::StoreSlow => world.store.is_bucket(),
+            Self::DiskFull => world.store.may_be_full(),
+            fault => fault.place() != Place::Store || !world.store.is_bucket(),
+        });
+        deck
+    }
+
+    /// How many there are in the short form.
+    pub fn short(bucket: bool) -> usize {
+        if bucket { Self::SHORT_WITH_BUCKET.len() } else { Self::SHORT.len() }
+    }
 
     pub fn place(self) -> Place {
         match self {
@@ -94,7 +123,10 @@ impl Fault {
             | Self::SnapshotsDeleted
             | Self::SnapshotsHalfWritten
             | Self::DiskFull
-            | Self::StoreRefuses => Place::Store,
+            | Self::StoreRefuses
+            | Self::StoreUnreachable
+            | Self::StoreHangs
+            | Self::StoreSlow => Place::Store,
             Self::InstanceKilled
             | Self::AllKilled
             | Self::InstancePaused
@@ -117,6 +149,9 @@ impl Fault {
             Self::SnapshotsHalfWritten => "an instance killed, half-written snapshots left behind",
             Self::DiskFull => "the store's disk full",
             Self::StoreRefuses => "the store refuses some partitions, an instance killed meanwhile",
+            Self::StoreUnreachable => "the bucket unreachable, an instance killed meanwhile",
+            Self::StoreHangs => "the bucket hanging, an instance killed meanwhile",
+            Self::StoreSlow => "the bucket slow, an instance killed meanwhile",
             Self::InstanceKilled => "an instance killed (SIGKILL)",
             Self::AllKilled => "all instances killed",
             Self::InstancePaused => "an instance stopped (SIGSTOP) for longer than its session, then continued",
@@ -133,7 +168,12 @@ impl Fault {
     pub fn length(self) -> Duration {
         match self {
             // The partitions go to others meanwhile.
-            Self::InstancePaused | Self::ConnectionsStalled | Self::StoreRefuses => SESSION + Duration::from_secs(2),
+            Self::InstancePaused
+            | Self::ConnectionsStalled
+            | Self::StoreRefuses
+            | Self::StoreUnreachable
+            | Self::StoreHangs
+            | Self::StoreSlow => SESSION + Duration::from_secs(2),
             Self::BrokerUnreachable | Self::ConnectionsSlow | Self::DiskFull => Duration::from_secs(4),
             Self::BrokerKilled | Self::ConnectionsCut => Duration::from_secs(2),
             _ => Duration::from_secs(1),
@@ -156,24 +196,24 @@ impl Fault {
             }),
             Self::SnapshotsTruncated | Self::SnapshotsFlipped | Self::SnapshotsDeleted => {
                 (0..instances).rev().for_each(|index| world.fleet.kill(index));
-                folders(&world.store).iter().filter_map(|folder| newest(folder)).for_each(|file| self.damage(&file));
+                world.store.folders().iter().filter_map(|folder| newest(folder)).for_each(|file| self.damage(&file));
                 (0..instances).for_each(|_| world.fleet.add());
             }
             Self::SnapshotsHalfWritten => {
                 world.fleet.kill(instance);
-                for folder in folders(&world.store) {
+                for folder in world.store.folders() {
                     let name = newest(&folder).unwrap_or(folder.join("first")).with_extension("4711.tmp");
                     fs::write(name, b"half a snapsh").unwrap();
                 }
                 world.fleet.add();
             }
             Self::DiskFull => {
-                let file = world.store.join("filler");
+                let file = world.store.directory().join("filler");
                 fill(&file);
                 return Undo::RemoveFile(file);
             }
             Self::StoreRefuses => {
-                let all = folders(&world.store);
+                let all = world.store.folders();
                 let Some(folder) = all.choose(&mut world.random) else { return Undo::Nothing };
                 let away = folder.with_extension("away");
                 fs::rename(folder, &away).unwrap();
@@ -181,6 +221,16 @@ impl Fault {
                 world.fleet.kill(instance);
                 world.fleet.add();
                 return Undo::RestoreFolder(folder.clone(), away);
+            }
+            Self::StoreUnreachable | Self::StoreHangs | Self::StoreSlow => {
+                world.store.set(match self {
+                    Self::StoreUnreachable => Traffic::Cut,
+                    Self::StoreHangs => Traffic::Stalled,
+                    _ => Traffic::Slow,
+                });
+                world.fleet.kill(instance);
+                world.fleet.add();
+                return Undo::LetStoreFlow;
             }
             Self::InstanceKilled => {
                 world.fleet.kill(instance);
@@ -238,23 +288,10 @@ impl Undo {
                     process.paused = false;
                 }
             }
+            Self::LetStoreFlow => world.store.set(Traffic::Flows),
             Self::LetFlow => drop(world.let_all(Traffic::Flows)),
         }
     }
-}
-
-/// The store's folders, one a partition.
-pub fn folders(store: &Path) -> Vec<PathBuf> {
-    let entries = fs::read_dir(store).unwrap().map(|entry| entry.unwrap().path());
-    let mut folders: Vec<PathBuf> = entries.filter(|path| path.is_dir() && path.extension().is_none()).collect();
-    folders.sort();
-    folders
-}
-
-/// The newest snapshot in a folder.
-pub fn newest(folder: &Path) -> Option<PathBuf> {
-    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
-    entries.filter(|path| path.extension().is_some_and(|suffix| suffix == "snapshot")).max()
 }
 
 /// Writes until there is no room.

@@ -18,9 +18,10 @@ pub struct Process {
 }
 
 impl Process {
-    fn start(config: &Path, log: PathBuf) -> Self {
+    fn start(config: &Path, environment: &[(&str, String)], log: PathBuf) -> Self {
         let mut run = Command::new(binary());
         run.args(["run", "--config"]).arg(config).env_remove("RUST_LOG").env_remove("CHURNWATCH_CONFIG");
+        run.envs(environment.iter().map(|(name, value)| (*name, value)));
         let child = Tied::spawn(&mut run, &log);
         Self { child, log, url: None, paused: false }
     }
@@ -54,15 +55,16 @@ pub fn binary() -> PathBuf {
 pub struct Fleet {
     pub processes: Vec<Process>,
     config: PathBuf,
+    environment: Vec<(&'static str, String)>,
     logs: PathBuf,
     started: usize,
     exits: usize,
 }
 
 impl Fleet {
-    pub fn new(config: PathBuf, logs: PathBuf, size: usize) -> Self {
+    pub fn new(config: PathBuf, environment: Vec<(&'static str, String)>, logs: PathBuf, size: usize) -> Self {
         fs::create_dir_all(&logs).unwrap();
-        let mut fleet = Self { processes: Vec::new(), config, logs, started: 0, exits: 0 };
+        let mut fleet = Self { processes: Vec::new(), config, environment, logs, started: 0, exits: 0 };
         (0..size).for_each(|_| fleet.add());
         fleet
     }
@@ -70,7 +72,7 @@ impl Fleet {
     pub fn add(&mut self) {
         self.started += 1;
         let log = self.logs.join(format!("{}.txt", self.started));
-        self.processes.push(Process::start(&self.config, log));
+        self.processes.push(Process::start(&self.config, &self.environment, log));
     }
 
     /// SIGKILL.

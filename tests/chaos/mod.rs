@@ -7,9 +7,10 @@
 
 use std::time::Duration;
 
-use self::fault::Fault;
+use self::fault::{Fault, Undo};
 use self::table::Table;
 use self::world::{Scale, World};
+use crate::store::moto::Moto;
 use crate::support::apache_kafka;
 
 mod fault;
@@ -17,6 +18,7 @@ mod fleet;
 mod log;
 mod numbers;
 mod rebalance;
+mod store;
 mod table;
 mod world;
 
@@ -27,26 +29,40 @@ fn from_environment<T: std::str::FromStr>(name: &str) -> Option<T> {
 
 #[test]
 fn no_fault_changes_a_number() {
-    if !apache_kafka::available("chaos::no_fault_changes_a_number") {
+    if apache_kafka::available("chaos::no_fault_changes_a_number") {
+        run(None, 60_000);
+    }
+}
+
+#[test]
+fn no_fault_changes_a_number_with_snapshots_in_a_bucket() {
+    let test = "chaos::no_fault_changes_a_number_with_snapshots_in_a_bucket";
+    if !apache_kafka::available(test) {
         return;
     }
+    let Some(server) = Moto::start(test) else { return };
+    run(Some(server), 20_000);
+}
+
+/// A run, of so many events in the short form.
+fn run(bucket: Option<Moto>, events: usize) {
     let seed =
         from_environment("CHURNWATCH_SEED").unwrap_or_else(|| churnwatch::run::wall_clock().as_millis().unsigned_abs());
-    let faults: usize = from_environment("CHURNWATCH_CHAOS_FAULTS").unwrap_or(Fault::SHORT.len());
-    let scale = Scale::of(faults, from_environment("CHURNWATCH_CHAOS_EVENTS").unwrap_or(60_000));
-    println!("CHURNWATCH_SEED={seed}, {faults} faults, {} events", scale.events_per_part * faults);
+    let asked: Option<usize> = from_environment("CHURNWATCH_CHAOS_FAULTS");
+    let faults = asked.unwrap_or(Fault::short(bucket.is_some()));
+    let events = from_environment("CHURNWATCH_CHAOS_EVENTS").unwrap_or(events);
+    println!("CHURNWATCH_SEED={seed}, {faults} faults, {events} events");
 
-    let mut world = World::new(seed, scale);
+    let mut world = World::new(seed, Scale::of(faults, events, asked.is_some()), bucket);
     let mut table = Table::new(seed);
     let begun = world.write_part(|_| {});
     assert_eq!(world.await_right_numbers(begun).wrong, None);
     for number in 0..faults {
         let chosen = world.choose(number, faults);
-        let mut undo = Vec::new();
         let begun = world.write_part(|world| {
-            undo.extend(chosen.iter().map(|fault| fault.begin(world)));
+            let undo: Vec<Undo> = chosen.iter().map(|fault| fault.begin(world)).collect();
             hold(chosen.iter().map(|fault| fault.length()).max().unwrap_or_default());
-            undo.drain(..).rev().for_each(|undo| undo.apply(world));
+            undo.into_iter().rev().for_each(|undo| undo.apply(world));
         });
         let outcome = world.await_right_numbers(begun);
         println!("{number}: {chosen:?}: {:.1} s", outcome.took.as_secs_f64());

@@ -16,8 +16,8 @@ fn of_one_killed_instance_of_three() {
     );
     println!("|---|---|---|---|");
     for customers in CUSTOMERS {
-        let scale = Scale { partitions: 12, instances: 3, customers, events_per_part: customers, combined: false };
-        let mut world = World::new(1, scale);
+        let scale = Scale { partitions: 12, instances: 3, customers, events_per_part: customers, long: false };
+        let mut world = World::new(1, scale, None);
         let begun = world.write_customers();
         assert_eq!(world.await_right_numbers(begun).wrong, None);
         // Every snapshot covers everything then.

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::{Duration, Instant as Moment};
 
 use churnwatch::cohort::Definitions;
@@ -12,12 +12,14 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use tempfile::TempDir;
 
-use super::fault::{Fault, Undo, folders, newest};
+use super::fault::{Fault, Undo};
 use super::fleet::{Fleet, Process, binary};
 use super::log::Log;
 use super::numbers::{additive_families, counts, difference, union, value};
+use super::store::{Store, newest};
 use super::table::Outcome;
 use crate::kafka;
+use crate::store::moto::Moto;
 use crate::support::apache_kafka::broker::Ports;
 use crate::support::apache_kafka::{self, Cluster};
 use crate::support::proxy::{Proxy, Traffic};
@@ -38,20 +40,19 @@ pub struct Scale {
     pub instances: usize,
     pub customers: usize,
     pub events_per_part: usize,
-    /// Whether faults come two at once, too.
-    pub combined: bool,
+    /// Whether all kinds of faults come, and two at once, too.
+    pub long: bool,
 }
 
 impl Scale {
     /// For a run of so many faults.
-    pub fn of(faults: usize, events: usize) -> Self {
-        let long = faults > Fault::SHORT.len();
+    pub fn of(faults: usize, events: usize, long: bool) -> Self {
         Self {
             partitions: if long { 12 } else { 6 },
             instances: if long { 3 } else { 2 },
             customers: events / 10 + 1,
             events_per_part: events.div_ceil(faults + 1),
-            combined: long,
+            long,
         }
     }
 }
@@ -61,18 +62,18 @@ pub struct World {
     pub random: ChaCha8Rng,
     pub cluster: Cluster,
     pub proxies: Vec<Proxy>,
-    pub store: PathBuf,
+    pub store: Store,
     pub fleet: Fleet,
     log: Option<Log>,
     definitions: Definitions,
     config: PathBuf,
     deck: Vec<Fault>,
-    disk: Disk,
     directory: TempDir,
 }
 
 impl World {
-    pub fn new(seed: u64, scale: Scale) -> Self {
+    /// With snapshots on a disk, or in the bucket of a server.
+    pub fn new(seed: u64, scale: Scale, bucket: Option<Moto>) -> Self {
         let ports: Vec<Ports> = (0..3).map(|_| Ports::choose()).collect();
         let proxies: Vec<Proxy> = ports.iter().map(|ports| Proxy::start(ports.clients)).collect();
         let advertised: Vec<u16> = proxies.iter().map(|proxy| proxy.port).collect();
@@ -81,15 +82,17 @@ impl World {
         apache_kafka::create_topic(&servers, TOPIC, scale.partitions);
 
         let directory = tempfile::tempdir().unwrap();
-        let disk = Disk::mount(directory.path());
-        let store = directory.path().join("disk");
-        let text = configuration(&servers, &store);
+        let store = match bucket {
+            Some(server) => Store::bucket(server),
+            None => Store::disk(directory.path()),
+        };
+        let text = configuration(&servers, &store.url());
         let config = directory.path().join("churnwatch.toml");
         fs::write(&config, &text).unwrap();
         let definitions = settings::parse("chaos.toml", &text, Path::new(""), [], &[]).unwrap().definitions();
         let events = directory.path().join("events.pb");
         let log = Log::new(seed, &servers, TOPIC, scale.partitions, scale.customers, &definitions, events);
-        let fleet = Fleet::new(config.clone(), directory.path().join("logs"), scale.instances);
+        let fleet = Fleet::new(config.clone(), store.environment(), directory.path().join("logs"), scale.instances);
         let random = ChaCha8Rng::seed_from_u64(seed);
         Self {
             scale,
@@ -102,24 +105,22 @@ impl World {
             definitions,
             config,
             deck: Vec::new(),
-            disk,
             directory,
         }
     }
 
     /// The next fault or two: all kinds in turn, in an order by chance.
     pub fn choose(&mut self, number: usize, faults: usize) -> Vec<Fault> {
+        let all = Fault::deck(self);
         if self.deck.is_empty() {
-            self.deck = if self.scale.combined { Fault::ALL.to_vec() } else { Fault::SHORT.to_vec() };
-            self.deck.retain(|fault| *fault != Fault::DiskFull || self.disk.mounted);
+            self.deck.clone_from(&all);
             self.deck.shuffle(&mut self.random);
         }
         let mut chosen = vec![self.deck.pop().unwrap()];
-        if self.scale.combined && number + 1 < faults && self.random.random_ratio(1, 4) {
-            let elsewhere: Vec<Fault> =
-                Fault::ALL.into_iter().filter(|fault| fault.place() != chosen[0].place()).collect();
+        if self.scale.long && number + 1 < faults && self.random.random_ratio(1, 4) {
+            let place = chosen[0].place();
+            let elsewhere: Vec<Fault> = all.into_iter().filter(|fault| fault.place() != place).collect();
             chosen.extend(elsewhere.choose(&mut self.random));
-            chosen.retain(|fault| *fault != Fault::DiskFull || self.disk.mounted);
         }
         chosen.sort_by_key(|fault| fault.place());
         chosen
@@ -209,7 +210,7 @@ impl World {
     pub fn await_snapshots(&mut self) {
         let written = self.log.as_ref().unwrap().len() as i64;
         crate::support::until("saved", || {
-            let newest = folders(&self.store).iter().filter_map(|folder| newest(folder)).collect::<Vec<_>>();
+            let newest = self.store.folders().iter().filter_map(|folder| newest(folder)).collect::<Vec<_>>();
             let offset = |file: &PathBuf| -> i64 {
                 let name = file.file_stem().unwrap().to_str().unwrap();
                 name.rsplit('-').next().unwrap().parse().unwrap()
@@ -247,7 +248,7 @@ impl World {
     }
 }
 
-fn configuration(servers: &str, store: &Path) -> String {
+fn configuration(servers: &str, store: &str) -> String {
     format!(
         r#"
         [kafka]
@@ -263,7 +264,7 @@ fn configuration(servers: &str, store: &Path) -> String {
         [windows]
         lengths = ["1d", "30d"]
         [snapshot]
-        store = "file://{store}"
+        store = "{store}"
         interval = "1s"
         [http]
         listen = "127.0.0.1:0"
@@ -277,40 +278,5 @@ fn configuration(servers: &str, store: &Path) -> String {
         "#,
         servers = servers.replace(',', "\", \""),
         session_ms = SESSION.as_millis(),
-        store = store.display(),
     )
-}
-
-/// A disk of its own for the store, so that it can be full; where that needs rights that are not there, a folder.
-struct Disk {
-    mounted: bool,
-}
-
-impl Disk {
-    const SIZE: &str = "size=256m";
-
-    fn mount(parent: &Path) -> Self {
-        let path = parent.join("disk");
-        fs::create_dir(&path).unwrap();
-        let tmpfs = |command: &mut Command| {
-            let command = command.args(["-t", "tmpfs", "-o", Self::SIZE, "churnwatch-chaos"]).arg(&path);
-            command.stderr(Stdio::null()).status().is_ok_and(|status| status.success())
-        };
-        let mounted = tmpfs(&mut Command::new("mount")) || tmpfs(Command::new("sudo").args(["-n", "mount"]));
-        if mounted {
-            // Unmounted when this process ends, however it ends: its standard input closes then.
-            let waits = "cat >/dev/null; umount -l \"$0\" || sudo -n umount -l \"$0\"; rm -rf \"$1\"";
-            let janitor = Command::new("sh")
-                .args(["-c", waits])
-                .arg(&path)
-                .arg(parent)
-                .stdin(Stdio::piped())
-                .stderr(Stdio::null())
-                .spawn();
-            Box::leak(Box::new(janitor.unwrap()));
-        } else {
-            crate::support::not_run("chaos, the fault DiskFull", "mounting a tmpfs needs root or sudo");
-        }
-        Self { mounted }
-    }
 }

@@ -1,5 +1,5 @@
 //! The snapshot store over S3, and `run` with it.
 
-mod moto;
+pub mod moto;
 mod run;
 mod s3;
