@@ -175,6 +175,7 @@ impl Delivery {
         let (letters, outcomes) = (self.letters.clone(), self.outcomes.1.clone());
         loop {
             self.retry_due();
+            self.metrics.dead_letters_waiting.set(self.waiting.len() as f64);
             let due = self.retries.first().map(|(due, _)| due.saturating_duration_since(Moment::now()));
             select! {
                 recv(letters) -> letter => match letter {
@@ -188,7 +189,6 @@ impl Delivery {
                 },
                 default(due.unwrap_or(IDLE)) => {}
             }
-            self.metrics.dead_letters_waiting.set(self.waiting.len() as f64);
         }
     }
 
