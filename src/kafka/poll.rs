@@ -56,7 +56,7 @@ pub(crate) fn poll(
 }
 
 /// Gives the partitions back, which has their last snapshots written.
-pub(crate) fn give_back(consumer: &Arc<BaseConsumer<Events>>, deadline: Moment) {
+pub(crate) fn give_back(consumer: &Arc<BaseConsumer<Events>>, static_member: bool, deadline: Moment) {
     let events = consumer.context();
     if consumer.client().fatal_error().is_some() {
         // No callback will take the partitions away.
@@ -64,7 +64,14 @@ pub(crate) fn give_back(consumer: &Arc<BaseConsumer<Events>>, deadline: Moment) 
         return;
     }
     let holds_some = || events.shared.assignment().partitions.as_ref().is_some_and(|ours| !ours.is_empty());
-    consumer.unsubscribe();
+    // To unsubscribe is to leave the group, for static members, too; to close is not.
+    if static_member {
+        if let Err(error) = consumer.close_queue() {
+            debug!("the Kafka client cannot be closed: {error}");
+        }
+    } else {
+        consumer.unsubscribe();
+    }
     while holds_some() && Moment::now() < deadline {
         events.shared.published.beat_of_kafka();
         poll_once(consumer);

@@ -126,7 +126,8 @@ impl Session {
             Carried::new(&self.options)
         });
         let deadline = Moment::now() + release_timeout(session_timeout(&self.options), false);
-        poll::give_back(&consumer, deadline);
+        let static_member = self.options.kafka.librdkafka.iter().any(|property| property.name == "group.instance.id");
+        poll::give_back(&consumer, static_member, deadline);
         shared.retire();
         threads.end(&shared, deadline, counts);
         leave_group(consumer);
