@@ -1,9 +1,8 @@
 //! Rejected records into the dead-letter topic: every one kept and tried again until it is acknowledged.
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::Arc;
-use std::sync::Weak;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant as Moment};
 
 use anyhow::Context as _;
