@@ -4,21 +4,24 @@ CARGO := cargo
 # What is not up to date in Cargo.lock is a mistake, not a thing to be mended on the way.
 LOCKED := --locked
 
-.PHONY: test tools fmt clippy doc contract unit integration docs bench fuzz
+.PHONY: test tools fmt clippy doc contract unit integration docs chaos rebalance bench fuzz
 
 test: tools fmt clippy doc contract unit integration
 	@echo "Passed: all checks$(if $(MISSING), EXCEPT those that need $(MISSING): they did not run)."
 
 # With CI set, a missing tool is a failure; without it, what does not run is said at the start and at the end.
 PROMTOOL := $(shell command -v promtool)
+PROMETHEUS := $(shell command -v prometheus)
 BUF := $(shell command -v buf)
 # What starts Apache Kafka, unless a cluster is given.
 KAFKA := $(or $(KAFKA_BOOTSTRAP_SERVERS),$(and $(shell command -v java),$(shell command -v mvn)))
-MISSING := $(strip $(if $(PROMTOOL),,promtool) $(if $(BUF),,buf) $(if $(KAFKA),,java-and-maven))
+# An S3 server.
+MOTO := $(shell command -v moto_server)
+MISSING := $(strip $(if $(PROMTOOL),,promtool) $(if $(PROMETHEUS),,prometheus) $(if $(BUF),,buf) $(if $(KAFKA),,java-and-maven) $(if $(MOTO),,moto_server))
 
 tools:
 ifneq ($(MISSING),)
-	@echo "Not installed: $(MISSING). What needs it does not run. (Debian: apt install prometheus default-jre-headless maven; pip install buf-bin)" >&2
+	@echo "Not installed: $(MISSING). What needs it does not run. (Debian: apt install prometheus default-jre-headless maven; pip install buf-bin 'moto[s3,server]')" >&2
 	@test -z "$(CI)"
 endif
 
@@ -46,6 +49,20 @@ integration:
 # Writes the generated documents and golden files anew; look at the difference before you commit it.
 docs:
 	UPDATE_DOCS=1 $(CARGO) test $(LOCKED) --test it
+
+# The long form of tests/chaos, once with snapshots on a disk and once in a bucket, some half an hour each: prints its
+# seed and a table. CHURNWATCH_SEED repeats a run.
+CHURNWATCH_CHAOS_FAULTS := 120
+CHURNWATCH_CHAOS_EVENTS := 1200000
+chaos: export CHURNWATCH_CHAOS_FAULTS := $(CHURNWATCH_CHAOS_FAULTS)
+chaos: export CHURNWATCH_CHAOS_EVENTS := $(CHURNWATCH_CHAOS_EVENTS)
+chaos:
+	$(CARGO) test $(LOCKED) --test it chaos::no_fault -- --nocapture --test-threads 1
+
+# How long gauges are incomplete after one of three instances was killed, for 100 thousand and a million customers.
+rebalance:
+	$(CARGO) build $(LOCKED) --release
+	CHURNWATCH_BINARY=target/release/churnwatch $(CARGO) test $(LOCKED) --test it chaos::rebalance -- --ignored --nocapture
 
 bench:
 	$(CARGO) bench $(LOCKED)

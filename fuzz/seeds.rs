@@ -17,6 +17,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut shard = Shard::new(Arc::new(definitions::definitions()), HashKey([7; 16]));
     for (i, message) in messages().iter().enumerate() {
         write("decode", i, &message.encode_to_vec())?;
+        write("decode", i + 100, &[&b"\x00\x00\x00\x00\x07\x02\x00"[..], &message.encode_to_vec()].concat())?;
         write("json", i, &serde_json::to_vec(message)?)?;
         shard.consume_message(message, None);
         let mut bytes = Vec::new();

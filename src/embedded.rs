@@ -11,6 +11,7 @@ use rdkafka::ClientConfig;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::{BaseProducer, DefaultProducerContext, Producer};
+use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 
 /// One broker of an in-process cluster, gone when dropped.
 pub struct Broker {
@@ -51,9 +52,36 @@ impl Broker {
         self.cluster()?.broker_down(1).context("cannot take the embedded Kafka broker down")
     }
 
+    /// Answers so many fetches with an error; everything else works on.
+    pub fn refuse_fetches(&self, count: usize) -> anyhow::Result<()> {
+        let error = RDKafkaRespErr::RD_KAFKA_RESP_ERR_KAFKA_STORAGE_ERROR;
+        self.cluster()?.request_errors(RDKafkaApiKey::Fetch, &vec![error; count]);
+        Ok(())
+    }
+
+    /// Undoes [`Self::refuse_fetches`].
+    pub fn answer_fetches(&self) -> anyhow::Result<()> {
+        self.cluster()?.clear_request_errors(RDKafkaApiKey::Fetch);
+        Ok(())
+    }
+
+    /// Answers the next requests to write with these errors, each once, and no others.
+    pub fn refuse_writes(&self, errors: &[RDKafkaRespErr]) -> anyhow::Result<()> {
+        let cluster = self.cluster()?;
+        cluster.clear_request_errors(RDKafkaApiKey::Produce);
+        cluster.request_errors(RDKafkaApiKey::Produce, errors);
+        Ok(())
+    }
+
     /// Undoes [`Self::down`].
     pub fn up(&self) -> anyhow::Result<()> {
         self.cluster()?.broker_up(1).context("cannot bring the embedded Kafka broker up")
+    }
+
+    /// Lets every answer wait for so long.
+    pub fn answer_after(&self, round_trip: Duration) -> anyhow::Result<()> {
+        let slowed = self.cluster()?.broker_round_trip_time(1, round_trip);
+        slowed.context("cannot slow the embedded Kafka broker down")
     }
 }
 

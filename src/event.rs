@@ -184,7 +184,7 @@ impl EndReason {
 /// Why an event was rejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum Rejection {
-    #[error("not a customer.lifecycle.v1.LifecycleEvent: the bytes cannot be decoded")]
+    #[error("not a customer.lifecycle.v1.LifecycleEvent: the bytes cannot be decoded, or not as kafka.framing says")]
     Undecodable,
     #[error("customer_id is empty: set it to the id the topic is keyed by")]
     MissingCustomerId,

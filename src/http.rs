@@ -178,12 +178,9 @@ async fn metrics(State(pages): State<Pages>) -> Response {
 }
 
 async fn healthy(State(pages): State<Pages>) -> Response {
-    match pages.published.stalled_for() {
+    match pages.published.unwell() {
         None => "healthy\n".into_response(),
-        Some(silence) => {
-            let text = format!("stalled: no progress for {} s\n", silence.as_secs());
-            (StatusCode::SERVICE_UNAVAILABLE, text).into_response()
-        }
+        Some(what) => (StatusCode::SERVICE_UNAVAILABLE, format!("stalled: {what}\n")).into_response(),
     }
 }
 

@@ -4,10 +4,11 @@
 //! Kafka ── record ──> decode ──> history ──change──> tally ──readings──> gauges ── text ──> HTTP
 //!                       (one shard = one Kafka partition: histories + tallies + next offset)
 //!                                      │ histories + next offset
-//!                                      └──> snapshot ──> store (a directory)
+//!                                      └──> snapshot ──> store (a directory or a bucket)
 //! ```
 //!
-//! Data flows one way, and each word of the picture is a module. [`decode`] judges input. [`history`] keeps one
+//! Data flows one way, and each word of the picture is a module. [`framing`] finds the message in a record, [`decode`] judges
+//! it. [`history`] keeps one
 //! customer's facts and tells what the customer was at every instant. [`tally`] keeps signed ranges over window
 //! starts, per cohort. [`shard`] joins the three for one partition: retract the customer's old contribution, change the
 //! history, add the new one. [`readings`] are the additive numbers at one instant; ratios are made once, from their sum,
@@ -35,6 +36,7 @@ pub mod time;
 
 // The core: pure. No runtime, no Kafka, no files, no clock, no randomness; time is an argument.
 pub mod decode;
+pub mod framing;
 pub mod gauges;
 pub mod history;
 pub mod proto;

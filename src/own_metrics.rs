@@ -10,6 +10,7 @@ use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusRecorder
 
 use crate::event::{Ignored, Kind, Rejection};
 use crate::gauges::{self, Exposition, Label, Type, families, family};
+use crate::kafka::Rebuild;
 use crate::shard::Counts;
 use crate::time::Instant;
 
@@ -29,9 +30,14 @@ pub struct OwnMetrics {
     rejected: [Counter; Rejection::ALL.len()],
     beyond_horizon: Counter,
     event_to_gauges_seconds: Histogram,
+    client_rebuilds: [Counter; Rebuild::ALL.len()],
     process: metrics_process::Collector,
     /// Records without a key.
     pub unkeyed_records: Counter,
+    /// Rejected records that the dead-letter topic has acknowledged.
+    pub dead_letters: Counter,
+    /// Rejected records that it has not acknowledged yet.
+    pub dead_letters_waiting: Gauge,
     /// Snapshots that could not be written.
     pub snapshot_failures: Counter,
     /// Snapshots refused because the partition has another owner.
@@ -66,8 +72,11 @@ impl OwnMetrics {
             beyond_horizon: counter("churnwatch_beyond_horizon_events_total"),
             event_to_gauges_seconds: recorder
                 .register_histogram(&gauges::key(family("churnwatch_event_to_gauges_seconds"), &[]), &METADATA),
+            client_rebuilds: Rebuild::ALL.map(|why| reason("churnwatch_client_rebuilds_total", why.name())),
             process: metrics_process::Collector::default(),
             unkeyed_records: counter("churnwatch_unkeyed_records_total"),
+            dead_letters: counter("churnwatch_dead_letters_total"),
+            dead_letters_waiting: gauge(&recorder, "churnwatch_dead_letters_waiting", &[]),
             snapshot_failures: counter("churnwatch_snapshot_failures_total"),
             snapshots_fenced: counter("churnwatch_snapshots_fenced_total"),
             restore_failures: counter("churnwatch_restore_failures_total"),
@@ -106,9 +115,19 @@ impl OwnMetrics {
         self.gauge("churnwatch_snapshot_duration_seconds", &[]).set(took.as_secs_f64());
     }
 
+    /// Whether the snapshot store did what was last asked of it.
+    pub fn store_up(&self, up: bool) {
+        self.gauge("churnwatch_store_up", &[]).set(f64::from(u8::from(up)));
+    }
+
     /// A partition was restored from its snapshot.
     pub fn restored(&self, took: Duration) {
         self.gauge("churnwatch_restore_duration_seconds", &[]).set(took.as_secs_f64());
+    }
+
+    /// The Kafka client is made anew.
+    pub fn client_rebuilt(&self, reason: Rebuild) {
+        self.client_rebuilds[reason as usize].increment(1);
     }
 
     /// The exposition text, with `process_*` as of now.
@@ -119,9 +138,13 @@ impl OwnMetrics {
 
     /// Registered when first set: before, it is absent.
     fn gauge(&self, name: &str, labels: &[Label]) -> Gauge {
-        debug_assert_eq!(family(name).kind(), Type::Gauge);
-        self.recorder.register_gauge(&gauges::key(family(name), labels), &METADATA)
+        gauge(&self.recorder, name, labels)
     }
+}
+
+fn gauge(recorder: &PrometheusRecorder, name: &str, labels: &[Label]) -> Gauge {
+    debug_assert_eq!(family(name).kind(), Type::Gauge);
+    recorder.register_gauge(&gauges::key(family(name), labels), &METADATA)
 }
 
 fn counter(recorder: &PrometheusRecorder, name: &str, labels: &[Label]) -> Counter {
@@ -144,6 +167,8 @@ pub struct ProcessState {
     pub tracked: Option<Tracked>,
     /// Whether the brokers answer.
     pub kafka_up: bool,
+    /// How many are not read although there is something to read.
+    pub stalled_partitions: usize,
     /// Those assigned to this instance.
     pub partitions: Vec<PartitionState>,
     /// How many partitions each subscribed topic has, where that is known; assigned to whomever.
@@ -186,6 +211,7 @@ pub fn process_page(state: &ProcessState) -> String {
         set("churnwatch_tracked_cohorts", tracked.cohorts as f64);
     }
     set("churnwatch_kafka_up", f64::from(u8::from(state.kafka_up)));
+    set("churnwatch_stalled_partitions", state.stalled_partitions as f64);
     set("churnwatch_partitions_assigned", state.partitions.len() as f64);
     for (topic, &partitions) in &state.topics {
         page.set(family("churnwatch_topic_partitions"), &[label("topic", topic)], partitions as f64);

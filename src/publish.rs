@@ -1,7 +1,7 @@
 //! What is published: the texts that scrapes are answered with, and whether the process is ready and well.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant as MonotonicInstant};
 
 use arc_swap::ArcSwap;
@@ -10,7 +10,8 @@ use crate::own_metrics::{ProcessState, process_page};
 use crate::readings::Readings;
 use crate::time::Instant;
 
-mod catching_up;
+pub(crate) mod backfill;
+pub(crate) mod catching_up;
 pub(crate) mod rounds;
 pub(crate) mod topics;
 
@@ -23,6 +24,9 @@ pub struct Published {
     pub readiness: ArcSwap<Readiness>,
     started: MonotonicInstant,
     last_beat_ms: AtomicU64,
+    last_beat_of_kafka_ms: AtomicU64,
+    /// Partitions that are not read although there is something to read.
+    pub stalled_partitions: AtomicUsize,
     stalled_after: Duration,
 }
 
@@ -78,6 +82,8 @@ impl Published {
             readiness: ArcSwap::from_pointee(Readiness::NotReady("starting".to_owned())),
             started: MonotonicInstant::now(),
             last_beat_ms: AtomicU64::new(0),
+            last_beat_of_kafka_ms: AtomicU64::new(0),
+            stalled_partitions: AtomicUsize::new(0),
             stalled_after,
         }
     }
@@ -102,14 +108,27 @@ impl Published {
         self.page.load().publication.as_ref().map(|publication| publication.as_of)
     }
 
-    /// Says that the engine makes progress.
+    /// Says that the publication loop makes progress.
     pub fn beat(&self) {
         self.last_beat_ms.store(self.started.elapsed().as_millis() as u64, Ordering::Relaxed);
     }
 
-    /// How long the engine has been silent, where that is too long.
-    pub fn stalled_for(&self) -> Option<Duration> {
-        let last_beat = Duration::from_millis(self.last_beat_ms.load(Ordering::Relaxed));
-        Some(self.started.elapsed().saturating_sub(last_beat)).filter(|silence| *silence > self.stalled_after)
+    /// Says that the thread that polls the Kafka client makes progress.
+    pub fn beat_of_kafka(&self) {
+        self.last_beat_of_kafka_ms.store(self.started.elapsed().as_millis() as u64, Ordering::Relaxed);
+    }
+
+    /// What is stuck, in one line, where something is.
+    pub fn unwell(&self) -> Option<String> {
+        let stalled = self.stalled_partitions.load(Ordering::Relaxed);
+        if stalled > 0 {
+            return Some(format!("{stalled} partitions are not read on although there is something to read"));
+        }
+        let beats = [("the publication loop", &self.last_beat_ms), ("the Kafka client", &self.last_beat_of_kafka_ms)];
+        beats.into_iter().find_map(|(what, last_beat_ms)| {
+            let last_beat = Duration::from_millis(last_beat_ms.load(Ordering::Relaxed));
+            let silence = self.started.elapsed().saturating_sub(last_beat);
+            (silence > self.stalled_after).then(|| format!("{what} made no progress for {} s", silence.as_secs()))
+        })
     }
 }

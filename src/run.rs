@@ -1,53 +1,39 @@
-//! `churnwatch run`: the whole path, wired in the direction in which data flows.
+//! `churnwatch run`: sessions, one after the other until the end, each a Kafka client and all that depends on it.
 
-use std::cell::RefCell;
-use std::collections::HashSet;
+use std::io::{self, IsTerminal as _};
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant as Moment};
 
 use anyhow::{Context as _, anyhow};
-use crossbeam_channel::unbounded;
-use rdkafka::consumer::Consumer as _;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{info, warn};
 
 use crate::cohort::Definitions;
 use crate::http::{self, Server};
-use crate::kafka::as_of::AsOf;
-use crate::kafka::client::{self, Events};
-use crate::kafka::group::{self, Group};
-use crate::kafka::held::sum_counts;
-use crate::kafka::worker::{Message, Setup, Worker};
-use crate::kafka::{Course, Shared, writer};
+use crate::kafka::rejected::{self, Rejecting};
+use crate::kafka::{Course, Lasting, dead_letters};
 use crate::own_metrics::OwnMetrics;
-use crate::publish::rounds::Rounds;
-use crate::publish::topics::Topics;
-use crate::publish::{Nudge, Published};
-use crate::settings::{Clock, Kafka, Settings, Snapshot};
+use crate::publish::Published;
+use crate::settings::{Clock, Kafka, OnRejected, Settings, Snapshot};
 use crate::shard::Counts;
 use crate::store::Store;
 use crate::time::{Instant, Span};
 
-/// How long leaving the group may take.
-const LEAVE_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(10);
+mod backoff;
+mod session;
+mod topics;
 
-/// Without a round of the publication loop for so long, something is stuck.
+use backoff::Backoff;
+pub(crate) use session::Carried;
+use session::Session;
+
+/// Without a sign of life of a thread for so long, something is stuck.
 const STALLED_AFTER: Duration = Duration::from_secs(120);
-
-/// Closing the client tells the group, and can wait for ever for a broker that is gone: the group notices by itself.
-fn leave_group<C: Send + 'static>(consumer: C) {
-    let (left, leaving) = crossbeam_channel::bounded::<()>(1);
-    let closing = std::thread::Builder::new().name("leave".to_owned()).spawn(move || {
-        drop(consumer);
-        drop(left);
-    });
-    if closing.is_ok() && leaving.recv_timeout(LEAVE_TIMEOUT) == Err(crossbeam_channel::RecvTimeoutError::Timeout) {
-        warn!("Kafka does not answer: the group learns from the end of the session that this instance left");
-    }
-}
+/// How long a wait may go on unnoticed by who ends the instance.
+const GLANCE: Duration = Duration::from_millis(50);
 
 /// All that an instance is told.
 #[derive(Clone, Debug)]
@@ -63,6 +49,8 @@ pub struct Options {
     pub publish_interval: Duration,
     /// Sets the snapshots aside and reads the topics from their beginning.
     pub rebuild: bool,
+    /// Whether a long catch-up draws a bar on standard error, rather than log a line a minute.
+    pub bar: bool,
     /// The wall clock.
     pub now: fn() -> Instant,
 }
@@ -79,6 +67,7 @@ impl Options {
             snapshot: settings.snapshot.clone(),
             publish_interval: settings.http.publish_interval,
             rebuild: false,
+            bar: false,
             now: wall_clock,
         }
     }
@@ -94,120 +83,47 @@ pub struct Summary {
 
 /// A running consumer with its publication loop: everything of `run` but HTTP and signals.
 pub struct Instance {
-    shared: Arc<Shared>,
+    lasting: Arc<Lasting>,
     thread: JoinHandle<anyhow::Result<Summary>>,
 }
 
 impl Instance {
     /// Starts reading. Fails on what no retry can mend, such as an unknown client property; a broker that is
     /// not there is waited for.
-    #[expect(clippy::too_many_lines, reason = "all threads and channels, wired in one place in the order data flows")]
     pub fn start(options: Options) -> anyhow::Result<Self> {
         let store = Store::open(&options.snapshot)?;
-        let shared = Arc::new(Shared::new(OwnMetrics::new(), Arc::new(Published::new(STALLED_AFTER))));
-
-        let (to_writer, jobs) = unbounded();
-        let (to_group, durable) = unbounded();
-        let (to_publisher, nudges) = unbounded();
-        let setup = Setup {
-            definitions: options.definitions.clone(),
-            store: store.clone(),
-            rebuild: options.rebuild.then(|| Arc::new(Mutex::new(HashSet::new()))),
-            max_future: options.max_future,
-            snapshot_interval: options.snapshot.interval,
-            now: options.now,
-            shared: shared.clone(),
-            writer: to_writer,
-        };
-        let (mut to_workers, mut awake, mut workers) = (Vec::new(), Vec::new(), Vec::new());
-        for _ in 0..options.workers.max(1) {
-            let (sender, messages) = unbounded();
-            let flag = Arc::new(AtomicBool::new(false));
-            workers.push(Worker::new(setup.clone(), sender.clone(), messages, flag.clone()));
-            to_workers.push(sender);
-            awake.push(flag);
-        }
-        // The workers hold what the writer waits for.
-        drop(setup);
-
-        let events = Events {
-            shared: shared.clone(),
-            group: Mutex::new(Group::new(awake, to_publisher.clone())),
-            workers: to_workers.clone(),
-            complaints: Arc::default(),
-            consumer: OnceLock::new(),
-        };
-        let complaints = events.complaints.clone();
-        let consumer = client::consumer(&options.kafka, events)?;
-        let topics: Vec<&str> = options.kafka.topics.iter().map(String::as_str).collect();
-        consumer.subscribe(&topics).context("the topics cannot be subscribed to: check kafka.topics")?;
-
-        let rounds = Rounds {
-            definitions: options.definitions,
-            clock: options.clock,
-            now: options.now,
-            interval: options.publish_interval,
-            topics: Topics::new(options.kafka.topics.clone()),
-            consumer: Arc::downgrade(&consumer),
-            workers: to_workers.clone(),
-            complaints,
-            shared: shared.clone(),
-            as_of: AsOf::default(),
-            catching_up: Default::default(),
-            tracked: None,
-        };
-
-        let now = options.now;
-        let supervised = shared.clone();
-        let supervise = move || {
-            let shared = supervised;
-            let writer_shared = shared.clone();
-            let writer = spawn("writer", move || writer::write_all(&jobs, &store, &writer_shared, &to_group, now))?;
-            let workers: Vec<JoinHandle<Counts>> =
-                workers.into_iter().map(|worker| spawn("worker", move || worker.run())).collect::<Result<_, _>>()?;
-            let publisher = RefCell::new(Some(spawn("publisher", move || rounds.run(&nudges))?));
-
-            let still_well = || {
-                let ended = workers.iter().any(JoinHandle::is_finished)
-                    || writer.is_finished()
-                    || publisher.borrow().as_ref().is_some_and(JoinHandle::is_finished)
-                        && shared.course() == Course::GoOn;
-                if ended { Err(anyhow!("a thread ended by itself: please report this bug")) } else { Ok(()) }
-            };
-            let before_leaving = || {
-                let _ = to_publisher.send(Nudge);
-                let _ = publisher.take().map(JoinHandle::join);
-            };
-            group::poll(&consumer, &shared, &durable, still_well, before_leaving);
-
-            to_workers.iter().for_each(|worker| drop(worker.send(Message::End)));
-            let mut summary = Summary { records: shared.records.load(Ordering::Acquire), ..Summary::default() };
-            for worker in workers {
-                match worker.join() {
-                    Ok(counts) => sum_counts(&mut summary.counts, &counts),
-                    Err(_) => shared.fail(anyhow!("a worker panicked: please report this bug")),
-                }
-            }
-            let _ = writer.join();
-            leave_group(consumer);
-            shared.take_failure().map_or(Ok(summary), Err)
-        };
-        Ok(Self { shared, thread: spawn("kafka", supervise)? })
+        let lasting = Arc::new(Lasting::new(OwnMetrics::new(), Arc::new(Published::new(STALLED_AFTER))));
+        // Says at once what is wrong with a property.
+        topics::client(&options.kafka, Arc::default())?;
+        let (rejecting, delivery) = rejecting(&options.kafka, &lasting.metrics)?;
+        let session = Session::new(options, store, lasting.clone(), rejecting);
+        let supervised = lasting.clone();
+        let thread = spawn("kafka", move || {
+            let delivery = delivery.map(|delivery| spawn("letters", move || delivery.run())).transpose()?;
+            let ended = sessions(&session, &supervised);
+            // It delivers as long as somebody may hand something in.
+            drop(session);
+            let delivered = delivery.map_or(Ok(()), JoinHandle::join);
+            let ended =
+                delivered.map_or_else(|_| Err(anyhow!("a thread ended by itself: please report this bug")), |()| ended);
+            supervised.take_failure().map_or(ended, Err)
+        })?;
+        Ok(Self { lasting, thread })
     }
 
     /// What HTTP serves.
     pub fn published(&self) -> &Arc<Published> {
-        &self.shared.published
+        &self.lasting.published
     }
 
     /// The process's own metrics.
     pub fn metrics(&self) -> &OwnMetrics {
-        &self.shared.metrics
+        &self.lasting.metrics
     }
 
     /// How many records were read so far, whatever became of them.
     pub fn records(&self) -> u64 {
-        self.shared.records.load(Ordering::Acquire)
+        self.lasting.records.load(Ordering::Acquire)
     }
 
     /// Whether it has ended, or failed: [`Self::join`] says why.
@@ -217,12 +133,12 @@ impl Instance {
 
     /// Asks it to end in good order: drain, snapshot, commit, leave the group. Returns at once.
     pub fn stop(&self) {
-        self.shared.set_course(Course::Stop);
+        self.lasting.set_course(Course::Stop);
     }
 
     /// Ends it as a crash would: nothing is saved. Returns at once.
     pub fn abort(&self) {
-        self.shared.set_course(Course::Abort);
+        self.lasting.set_course(Course::Abort);
     }
 
     /// Waits for the end.
@@ -231,12 +147,35 @@ impl Instance {
     }
 }
 
+/// One session after the other, until one ends without a reason for another.
+fn sessions(session: &Session, lasting: &Lasting) -> anyhow::Result<Summary> {
+    let mut counts = Counts::default();
+    let mut carried = Carried::new(session.options());
+    let mut backoff = Backoff::default();
+    while let Some(topics) = topics::wait(session.options(), lasting)? {
+        let begun = Moment::now();
+        let ended = session.run(carried, topics, &mut counts)?;
+        carried = ended.carried;
+        let (Course::GoOn, Some(reason)) = (lasting.course(), ended.rebuild) else { break };
+        lasting.metrics.client_rebuilt(reason);
+        lasting.withhold("the Kafka client is made anew");
+        let until = Moment::now() + backoff.after(begun.elapsed());
+        while lasting.course() == Course::GoOn && Moment::now() < until {
+            lasting.published.beat_of_kafka();
+            lasting.published.beat();
+            std::thread::sleep(GLANCE);
+        }
+    }
+    Ok(Summary { records: lasting.records.load(Ordering::Acquire), counts })
+}
+
 /// Reads and serves until SIGTERM, Ctrl-C or an error that no retry can mend.
 pub fn run(settings: &Settings, rebuild: bool) -> anyhow::Result<ExitCode> {
     settings.check_topics()?;
     // Said before anything is read, and before the group has to rebalance for nothing.
     drop(http::bind(settings.http.listen)?);
-    let instance = Instance::start(Options { rebuild, ..Options::new(settings) })?;
+    let bar = io::stderr().is_terminal() && tracing::enabled!(tracing::Level::INFO);
+    let instance = Instance::start(Options { rebuild, bar, ..Options::new(settings) })?;
     let server = Server::start(settings.http.listen, instance.published().clone(), instance.metrics().clone());
     let server = match server {
         Ok(server) => server,
@@ -263,6 +202,19 @@ pub fn run(settings: &Settings, rebuild: bool) -> anyhow::Result<ExitCode> {
     let summary = ended?;
     info!("ended after {} records", summary.records);
     Ok(ExitCode::SUCCESS)
+}
+
+/// What becomes of rejected records, and who delivers them where they are kept.
+fn rejecting(kafka: &Kafka, metrics: &OwnMetrics) -> anyhow::Result<(Rejecting, Option<dead_letters::Delivery>)> {
+    let (mode, delivery) = match &kafka.on_rejected {
+        OnRejected::Skip => (rejected::Mode::Skip, None),
+        OnRejected::Fail => (rejected::Mode::Fail, None),
+        OnRejected::DeadLetter { topic } => {
+            let (outbox, delivery) = dead_letters::open(kafka, topic, metrics.clone())?;
+            (rejected::Mode::DeadLetter(outbox), Some(delivery))
+        }
+    };
+    Ok((Rejecting::new(mode), delivery))
 }
 
 /// Waits for SIGTERM, Ctrl-C, or the end of the instance by itself.

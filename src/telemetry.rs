@@ -1,10 +1,36 @@
 //! The log: what a human should know or do, on stderr, as text or JSON.
 
-use std::io::IsTerminal;
+use std::io::{self, IsTerminal, Write};
+use std::sync::{Mutex, PoisonError};
 
+use indicatif::ProgressBar;
 use tracing_subscriber::filter::EnvFilter;
 
 use crate::cli::{Log, LogFormat};
+
+/// The progress bar on the terminal, which a line of the log would garble.
+static BAR: Mutex<Option<ProgressBar>> = Mutex::new(None);
+
+/// From now on lines of the log appear above this bar; `None`: there is no bar any more.
+pub(crate) fn make_room_for(bar: Option<ProgressBar>) {
+    *BAR.lock().unwrap_or_else(PoisonError::into_inner) = bar;
+}
+
+/// Standard error, around the bar.
+struct AroundBar;
+
+impl Write for AroundBar {
+    fn write(&mut self, text: &[u8]) -> io::Result<usize> {
+        // A line of the log is one write.
+        let write = || io::stderr().write_all(text).map(|()| text.len());
+        let bar = BAR.lock().unwrap_or_else(PoisonError::into_inner);
+        bar.as_ref().map_or_else(write, |bar| bar.suspend(write))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::stderr().flush()
+    }
+}
 
 /// Starts the log, once a process. `rust_log` is the variable `RUST_LOG`, which decides instead of the flags.
 ///
@@ -15,11 +41,11 @@ pub fn start_log(log: Log, rust_log: Option<&str>) -> anyhow::Result<()> {
             .map_err(|e| anyhow::anyhow!("RUST_LOG is not a filter: {e}; write a level, such as RUST_LOG=info"))?,
         None => EnvFilter::try_new(directives(log))?,
     };
-    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(|| AroundBar).with_target(false);
     let started = match log.log_format {
         LogFormat::Json => subscriber.json().flatten_event(true).try_init(),
         LogFormat::Text => {
-            let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
+            let colour = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
             subscriber.with_ansi(colour).try_init()
         }
     };

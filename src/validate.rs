@@ -1,4 +1,4 @@
-//! `churnwatch validate`: what the configuration amounts to, and whether the topics are there.
+//! `churnwatch validate`: what the configuration amounts to, and whether the topics and the snapshot store are there.
 
 use std::io::Write;
 use std::sync::Mutex;
@@ -12,7 +12,9 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::metadata::MetadataTopic;
 
 use crate::cohort::{DimensionValue, Grouping};
-use crate::settings::{Clock, Kafka, Settings, duration, nearest};
+use crate::framing::Framing;
+use crate::settings::{Clock, Kafka, OnRejected, Settings, Snapshot, duration, nearest};
+use crate::store::Store;
 
 /// How long the brokers have to answer.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -25,6 +27,7 @@ pub fn run(settings: &Settings, check_connectivity: bool, out: &mut impl Write) 
     summary(settings, out)?;
     if check_connectivity {
         check_topics(&settings.kafka, TIMEOUT, out)?;
+        check_store(&settings.snapshot, out)?;
     }
     writeln!(out, "OK")?;
     Ok(())
@@ -35,6 +38,17 @@ fn summary(s: &Settings, out: &mut impl Write) -> std::io::Result<()> {
     writeln!(out, "brokers     {}", s.kafka.brokers.join(", "))?;
     writeln!(out, "topics      {topics}")?;
     writeln!(out, "group       {}", s.kafka.group_id)?;
+    let framing = match s.kafka.framing {
+        Framing::Detect => "bare or behind a schema registry's prefix",
+        Framing::Bare => "bare",
+        Framing::Confluent => "in a schema registry's framing",
+    };
+    let rejected = match &s.kafka.on_rejected {
+        OnRejected::Skip => "skipped".to_owned(),
+        OnRejected::Fail => "an error that ends the process".to_owned(),
+        OnRejected::DeadLetter { topic } => format!("written to {topic}"),
+    };
+    writeln!(out, "messages    {framing}; those rejected are {rejected}")?;
     for property in &s.kafka.librdkafka {
         writeln!(out, "librdkafka  {property}")?;
     }
@@ -67,7 +81,7 @@ fn summary(s: &Settings, out: &mut impl Write) -> std::io::Result<()> {
     let zone = s.time.zone.iana_name().unwrap_or("UTC");
     writeln!(out, "time        {clock} clock, zone {zone}, complete since {since}")?;
     let (interval, keep) = (s.snapshot.interval.as_secs_f64(), s.snapshot.keep);
-    writeln!(out, "snapshots   {}, every {interval} s, {keep} kept", s.snapshot.directory.display())?;
+    writeln!(out, "snapshots   {}, every {interval} s, {keep} kept", s.snapshot.store)?;
     let interval = s.http.publish_interval.as_secs_f64();
     writeln!(out, "metrics     http://{}/metrics, computed every {interval} s", s.http.listen)
 }
@@ -114,9 +128,15 @@ pub fn check_topics(kafka: &Kafka, timeout: Duration, out: &mut impl Write) -> a
     writeln!(out, "cluster     {} brokers answer for {}", cluster.brokers().len(), kafka.bootstrap_servers())?;
     let names: Vec<&str> = cluster.topics().iter().map(MetadataTopic::name).collect();
     let mut failed = 0;
-    for topic in &kafka.topics {
+    let topics = kafka.topics.iter().map(|topic| Asked { topic, key: "kafka.topics", right: "Read" });
+    let letters = match &kafka.on_rejected {
+        OnRejected::DeadLetter { topic } => Some(Asked { topic, key: "kafka.dead_letter_topic", right: "Write" }),
+        OnRejected::Skip | OnRejected::Fail => None,
+    };
+    let asked: Vec<Asked<'_>> = topics.chain(letters).collect();
+    for asked @ Asked { topic, .. } in &asked {
         let verdict = match consumer.fetch_metadata(Some(topic), timeout) {
-            Ok(metadata) => verdict(metadata.topics().iter().find(|t| t.name() == topic), &names, topic),
+            Ok(metadata) => verdict(metadata.topics().iter().find(|t| t.name() == *topic), &names, asked),
             Err(error) => Err(format!("{error}; try again, and look at the brokers' log")),
         };
         match verdict {
@@ -128,34 +148,56 @@ pub fn check_topics(kafka: &Kafka, timeout: Duration, out: &mut impl Write) -> a
         }
     }
     if failed > 0 {
-        bail!("{failed} of {} topics cannot be read", kafka.topics.len());
+        bail!("{failed} of {} topics cannot be used", asked.len());
     }
     Ok(())
 }
 
+/// Says that snapshots can be kept in the store, or why not.
+pub fn check_store(snapshot: &Snapshot, out: &mut impl Write) -> anyhow::Result<()> {
+    let checked = Store::open(snapshot)?.check();
+    checked.with_context(|| {
+        format!(
+            "check snapshot.store, {}, and that creating, listing, reading and removing are permitted there",
+            snapshot.store
+        )
+    })?;
+    writeln!(out, "store       {} answers, and refuses to overwrite", snapshot.store)?;
+    Ok(())
+}
+
+/// A topic, and what it is for.
+struct Asked<'a> {
+    topic: &'a str,
+    /// The setting that names it.
+    key: &'static str,
+    /// The right it takes.
+    right: &'static str,
+}
+
 /// The number of partitions, or what is wrong and the remedy.
-fn verdict(found: Option<&MetadataTopic>, names: &[&str], topic: &str) -> Result<usize, String> {
-    let Some(found) = found else { return Err(absent(names, topic)) };
+fn verdict(found: Option<&MetadataTopic>, names: &[&str], asked: &Asked<'_>) -> Result<usize, String> {
+    let Some(found) = found else { return Err(absent(names, asked)) };
     match found.error().map(RDKafkaErrorCode::from) {
         None => {}
         Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic) => {
-            return Err(absent(names, topic));
+            return Err(absent(names, asked));
         }
         Some(RDKafkaErrorCode::TopicAuthorizationFailed) => {
-            return Err("not permitted; grant the user Describe and Read on it".to_owned());
+            return Err(format!("not permitted; grant the user Describe and {} on it", asked.right));
         }
         Some(code) => return Err(format!("{code}; look at the brokers' log")),
     }
     let leaderless: Vec<_> = found.partitions().iter().filter(|p| p.leader() < 0).map(|p| p.id().to_string()).collect();
     match (found.partitions().len(), leaderless.as_slice()) {
-        (0, _) => Err(absent(names, topic)),
+        (0, _) => Err(absent(names, asked)),
         (partitions, []) => Ok(partitions),
         (_, ids) => Err(format!("partitions without a leader: {}; look at the brokers", ids.join(", "))),
     }
 }
 
-fn absent(names: &[&str], topic: &str) -> String {
-    let similar = nearest(topic, names.iter().copied().filter(|name| *name != topic));
-    let similar = similar.map(|name| format!(", or correct kafka.topics: did you mean {name}?")).unwrap_or_default();
+fn absent(names: &[&str], Asked { topic, key, .. }: &Asked<'_>) -> String {
+    let similar = nearest(topic, names.iter().copied().filter(|name| name != topic));
+    let similar = similar.map(|name| format!(", or correct {key}: did you mean {name}?")).unwrap_or_default();
     format!("does not exist; create it{similar}")
 }

@@ -9,8 +9,9 @@ use rdkafka::producer::DefaultProducerContext;
 use rdkafka::types::RDKafkaRespErr;
 
 fn kafka(brokers: &str, topics: &[&str]) -> Kafka {
-    let text =
-        format!("[kafka]\nbrokers = [{brokers:?}]\ntopics = {topics:?}\nlibrdkafka.allow.auto.create.topics = false");
+    let text = format!(
+        "[kafka]\nbrokers = [{brokers:?}]\ntopics = {topics:?}\ndead_letter_topic = 'rejects'\nlibrdkafka.allow.auto.create.topics = false"
+    );
     settings::parse("", &text, "".as_ref(), [], &[]).unwrap().kafka
 }
 
@@ -25,9 +26,15 @@ fn topics_that_are_there_are_counted() {
     let cluster: MockCluster<'_, DefaultProducerContext> = MockCluster::new(1).unwrap();
     cluster.create_topic("events", 4, 1).unwrap();
     cluster.create_topic("more", 1, 1).unwrap();
+    cluster.create_topic("rejects", 2, 1).unwrap();
     let (result, out) = check(&kafka(&cluster.bootstrap_servers(), &["events", "more"]), Duration::from_secs(10));
     assert_eq!(result, Ok(()));
-    assert!(out.contains("events: 4 partitions\n") && out.contains("more: 1 partitions\n"), "{out}");
+    assert!(
+        out.contains("events: 4 partitions\n")
+            && out.contains("more: 1 partitions\n")
+            && out.contains("rejects: 2 partitions\n"),
+        "{out}"
+    );
 }
 
 #[test]
@@ -40,7 +47,7 @@ fn a_topic_in_error_is_named_with_the_remedy() {
     cluster.partition_leader("headless", 1, None).unwrap();
     let topics = ["events", "evnts", "secret", "headless"];
     let (result, out) = check(&kafka(&cluster.bootstrap_servers(), &topics), Duration::from_secs(10));
-    assert_eq!(result.unwrap_err(), "3 of 4 topics cannot be read");
+    assert_eq!(result.unwrap_err(), "4 of 5 topics cannot be used");
     let lines: Vec<_> = out.lines().skip(1).map(|l| l.trim_start_matches("topic").trim_start()).collect();
     assert_eq!(
         lines,
@@ -49,6 +56,7 @@ fn a_topic_in_error_is_named_with_the_remedy() {
             "evnts: does not exist; create it, or correct kafka.topics: did you mean events?",
             "secret: not permitted; grant the user Describe and Read on it",
             "headless: partitions without a leader: 1; look at the brokers",
+            "rejects: does not exist; create it",
         ]
     );
 }

@@ -9,6 +9,8 @@ mod support;
 mod apache;
 /// Real purchases, checked against another engine.
 mod cdnow;
+/// Random faults by a seed against Apache Kafka and several instances: no number changes.
+mod chaos;
 /// The binary as people call it: exit codes, streams, help.
 mod cli;
 /// docs/configuration.md and docs/reference.toml are what the code says.
@@ -27,9 +29,13 @@ mod kafka;
 mod metrics;
 /// Random logs through the core against a naive reading of the contract.
 mod model;
+/// Recording rules over several instances: from the table, by promtool, and in a real Prometheus.
+mod prometheus;
 /// `replay` from files to page and summary.
 mod replay;
 /// The contract's examples and sentences, as text.
 mod scenarios;
+/// Snapshots in an object store: a real S3 server, and what is done where it refuses, hangs or cheats.
+mod store;
 /// The style that no compiler checks.
 mod tidy;

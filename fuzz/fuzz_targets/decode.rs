@@ -1,13 +1,24 @@
-//! Any bytes as a record's payload, and what is accepted keeps what an event promises.
+//! Any bytes as a record's value in each framing, and what is accepted keeps what an event promises.
 
 #![no_main]
 
 use churnwatch::decode::{Decoder, MAX_CUSTOMER_ID_BYTES};
 use churnwatch::event::Kind;
+use churnwatch::framing::Framing;
 use churnwatch::time::Instant;
 use libfuzzer_sys::fuzz_target;
 
-fuzz_target!(|payload: &[u8]| {
+fuzz_target!(|value: &[u8]| {
+    for framing in [Framing::Detect, Framing::Bare, Framing::Confluent] {
+        for in_header in [false, true] {
+            let Ok(message) = framing.message(value, || in_header) else { continue };
+            assert!(value.ends_with(message));
+            judge(message);
+        }
+    }
+});
+
+fn judge(payload: &[u8]) {
     let mut decoder = Decoder::default();
     let Ok(event) = decoder.decode(Some(payload), None) else { return };
     let range = Instant::EARLIEST_EVENT..=Instant::LATEST_EVENT;
@@ -23,4 +34,4 @@ fuzz_target!(|payload: &[u8]| {
         Kind::Ended { effective, .. } => assert!(effective >= event.time && range.contains(&effective)),
         Kind::Activity => {}
     }
-});
+}

@@ -31,7 +31,7 @@ use self::show::Show;
 use crate::embedded::Broker;
 use crate::http::{self, ListenError};
 use crate::run::{self, Instance};
-use crate::settings::{self, ConfigError, Settings};
+use crate::settings::{self, ConfigError, Settings, StoreUrl};
 use crate::time::Span;
 
 /// What the demo is told.
@@ -85,7 +85,7 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
     let broker = Broker::start()?;
     let mut settings = settings()?;
     settings.kafka.brokers = vec![broker.bootstrap_servers()?];
-    settings.snapshot.directory = snapshots.path().to_owned();
+    settings.snapshot.store = StoreUrl::Directory(snapshots.path().to_owned());
     let topic = settings.kafka.topics.first().context("the demo's configuration names no topic")?;
     broker.create_topic(topic, partitions(options.customers))?;
 

@@ -16,7 +16,7 @@ use crate::time::Instant;
 use cohorts::Cohort;
 pub(crate) use exposition::{Exposition, Label, describe, in_table_order, key};
 use table::COHORT_FAMILIES;
-pub use table::{Family, Source, Type, families, family};
+pub use table::{Family, Ratio, Source, Sum, Term, Type, WILSON_Z, families, family};
 
 /// The exposition text of the cohort gauges: families in the order of the table, series sorted by labels.
 /// A pure function: equal readings as of equal instants give equal bytes.
@@ -157,7 +157,9 @@ impl<'a> GroupingWriter<'a> {
             labels.push(window_label.clone());
             match family.source {
                 Source::Window(value) | Source::Moves(value) => set(labels, value(window) as f64),
-                Source::WindowRatio(value) => value(reading, window).into_iter().for_each(|ratio| set(labels, ratio)),
+                Source::WindowRatio(ratio) => {
+                    ratio.of_customers(reading, window).into_iter().for_each(|ratio| set(labels, ratio));
+                }
                 Source::LostByReason => {
                     for reason in reasons {
                         labels.push(("reason".into(), reason.name().into()));
@@ -186,7 +188,7 @@ impl<'a> GroupingWriter<'a> {
 fn revenue_value(source: Source, revenue: &WindowRevenue, currency: Currency) -> Option<f64> {
     match source {
         Source::WindowRevenue(value) => Some(major_units(value(revenue), currency)),
-        Source::RevenueRatio(value) => value(revenue),
+        Source::RevenueRatio(ratio) => ratio.of_revenue(revenue),
         _ => None,
     }
 }

@@ -1,9 +1,13 @@
 //! The table: every exported metric, in the order of the page.
 
 mod process;
+mod ratio;
+
+pub use ratio::{Ratio, Sum, Term, WILSON_Z};
 
 use crate::event::Currency;
 use crate::readings::{CohortReading, WindowReading, WindowRevenue};
+use Term::{Minus, Plus};
 
 /// One exported metric.
 #[derive(Debug)]
@@ -29,14 +33,12 @@ pub enum Source {
     /// The same, but only where a customer can be in another cohort at another instant.
     Moves(fn(&WindowReading) -> i64),
     LostByReason,
-    /// `None`: the denominator is 0.
-    WindowRatio(fn(&CohortReading, &WindowReading) -> Option<f64>),
+    WindowRatio(Ratio),
     /// Minor units.
     Revenue(fn(&CohortReading, Currency) -> i128),
     /// Minor units.
     WindowRevenue(fn(&WindowRevenue) -> i128),
-    /// `None`: the denominator is 0.
-    RevenueRatio(fn(&WindowRevenue) -> Option<f64>),
+    RevenueRatio(Ratio),
     WindowComplete,
     FoldedCohorts,
     /// The process's own, with its labels; not of [`super::cohort_page`].
@@ -140,50 +142,88 @@ const CUSTOMERS: &str = "customers";
 const RATIO: &str = "ratio, 0 to 1";
 const MONEY: &str = "major units of the currency, per month";
 
+// What ratios are made of.
+const CUSTOMERS_NOW: Family = of(
+    "churnwatch_customers",
+    CUSTOMERS,
+    Source::Customers(|cohort| cohort.customers),
+    "Customers active now, in the cohort they are in now.",
+);
+const START: Family = of(
+    "churnwatch_window_start_customers",
+    CUSTOMERS,
+    Source::Window(|w| w.start),
+    "S: customers active at the start of the window, in the cohort they were in then.",
+);
+const RETAINED: Family = of(
+    "churnwatch_retained_customers",
+    CUSTOMERS,
+    Source::Window(|w| w.retained),
+    "Customers of S who are active now. S = retained + lost.",
+);
+const LOST: Family = of(
+    "churnwatch_lost_customers",
+    CUSTOMERS,
+    Source::Window(WindowReading::lost),
+    "Customers of S who are not active now. S = retained + lost.",
+);
+const NEW: Family = of(
+    "churnwatch_new_customers",
+    CUSTOMERS,
+    Source::Window(|w| w.new),
+    "Customers active now who were never active before the window.",
+);
+const RETURNED: Family = of(
+    "churnwatch_returned_customers",
+    CUSTOMERS,
+    Source::Window(|w| w.returned),
+    "Customers active now who were not at the start of the window, but had been before.",
+);
+const PASSING: Family = of(
+    "churnwatch_passing_customers",
+    CUSTOMERS,
+    Source::Window(|w| w.passing),
+    "Customers active neither at the start of the window nor now, but in between; in the cohort they left.",
+);
+const START_REVENUE: Family = of(
+    "churnwatch_window_start_recurring_revenue",
+    MONEY,
+    Source::WindowRevenue(|r| r.start),
+    "R: monthly recurring revenue of S at the start of the window.",
+);
+const LOST_REVENUE: Family = of(
+    "churnwatch_lost_recurring_revenue",
+    MONEY,
+    Source::WindowRevenue(|r| r.lost),
+    "What the lost customers paid at the start of the window.",
+);
+const CONTRACTION: Family = of(
+    "churnwatch_contraction_recurring_revenue",
+    MONEY,
+    Source::WindowRevenue(|r| r.contraction),
+    "How much less the retained customers who pay less now do than at the start of the window.",
+);
+const EXPANSION: Family = of(
+    "churnwatch_expansion_recurring_revenue",
+    MONEY,
+    Source::WindowRevenue(|r| r.expansion),
+    "How much more the retained customers who pay more now do than at the start of the window.",
+);
+
 /// What [`super::cohort_page`] writes.
 pub const COHORT_FAMILIES: &[Family] = &[
-    of(
-        "churnwatch_customers",
-        CUSTOMERS,
-        Source::Customers(|cohort| cohort.customers),
-        "Customers active now, in the cohort they are in now.",
-    ),
-    of(
-        "churnwatch_window_start_customers",
-        CUSTOMERS,
-        Source::Window(|w| w.start),
-        "S: customers active at the start of the window, in the cohort they were in then.",
-    ),
-    of(
-        "churnwatch_retained_customers",
-        CUSTOMERS,
-        Source::Window(|w| w.retained),
-        "Customers of S who are active now. S = retained + lost.",
-    ),
-    of(
-        "churnwatch_lost_customers",
-        CUSTOMERS,
-        Source::Window(WindowReading::lost),
-        "Customers of S who are not active now. S = retained + lost.",
-    ),
+    CUSTOMERS_NOW,
+    START,
+    RETAINED,
+    LOST,
     of(
         "churnwatch_lost_customers_by_reason",
         CUSTOMERS,
         Source::LostByReason,
         "Lost customers by the reason they left for, and its class. Sums to churnwatch_lost_customers.",
     ),
-    of(
-        "churnwatch_new_customers",
-        CUSTOMERS,
-        Source::Window(|w| w.new),
-        "Customers active now who were never active before the window.",
-    ),
-    of(
-        "churnwatch_returned_customers",
-        CUSTOMERS,
-        Source::Window(|w| w.returned),
-        "Customers active now who were not at the start of the window, but had been before.",
-    ),
+    NEW,
+    RETURNED,
     of(
         "churnwatch_moved_in_customers",
         CUSTOMERS,
@@ -196,49 +236,56 @@ pub const COHORT_FAMILIES: &[Family] = &[
         Source::Moves(|w| w.moved_out),
         "Customers active at the start of the window and now, in this cohort then and in another one now.",
     ),
-    of(
-        "churnwatch_passing_customers",
-        CUSTOMERS,
-        Source::Window(|w| w.passing),
-        "Customers active neither at the start of the window nor now, but in between; in the cohort they left.",
-    ),
+    PASSING,
     of(
         "churnwatch_bounced_customers",
         CUSTOMERS,
         Source::Window(|w| w.bounced),
         "Retained customers who were away in between: active now, but not without a break since the start of the window.",
     ),
-    of("churnwatch_churn_ratio", RATIO, Source::WindowRatio(|_, w| ratio(w.lost(), w.start)), "lost / S"),
-    of("churnwatch_retention_ratio", RATIO, Source::WindowRatio(|_, w| ratio(w.retained, w.start)), "retained / S"),
+    of(
+        "churnwatch_churn_ratio",
+        RATIO,
+        Source::WindowRatio(Ratio::Quotient(&[Plus(&LOST)], &[Plus(&START)])),
+        "lost / S",
+    ),
+    of(
+        "churnwatch_retention_ratio",
+        RATIO,
+        Source::WindowRatio(Ratio::Quotient(&[Plus(&RETAINED)], &[Plus(&START)])),
+        "retained / S",
+    ),
     of(
         "churnwatch_net_churn_ratio",
         "ratio, at most 1; negative when growing",
-        Source::WindowRatio(|cohort, w| ratio(w.start - cohort.customers, w.start)),
+        Source::WindowRatio(Ratio::Quotient(&[Plus(&START), Minus(&CUSTOMERS_NOW)], &[Plus(&START)])),
         "(S - customers) / S; negative when growing.",
     ),
     of(
         "churnwatch_exposed_churn_ratio",
         RATIO,
-        Source::WindowRatio(|_, w| ratio(w.lost() + w.passing, w.start + w.new + w.returned + w.passing)),
+        Source::WindowRatio(Ratio::Quotient(
+            &[Plus(&LOST), Plus(&PASSING)],
+            &[Plus(&START), Plus(&NEW), Plus(&RETURNED), Plus(&PASSING)],
+        )),
         "(lost + passing) / (S + new + returned + passing)",
     ),
     of(
         "churnwatch_acquisition_ratio",
         "ratio, 0 or more",
-        Source::WindowRatio(|_, w| ratio(w.new, w.start)),
+        Source::WindowRatio(Ratio::Quotient(&[Plus(&NEW)], &[Plus(&START)])),
         "new / S",
     ),
     of(
         "churnwatch_churn_ratio_lower",
         RATIO,
-        Source::WindowRatio(|_, w| wilson_lower(w.lost(), w.start)),
+        Source::WindowRatio(Ratio::WilsonLower(&[Plus(&LOST)], &[Plus(&START)])),
         "Lower end of the Wilson 95 % interval of lost out of S.",
     ),
     of(
         "churnwatch_churn_ratio_upper",
         RATIO,
-        // The interval of those who stayed, seen from the other end.
-        Source::WindowRatio(|_, w| wilson_lower(w.start - w.lost(), w.start).map(|lower| 1.0 - lower)),
+        Source::WindowRatio(Ratio::WilsonUpperOfOthers(&[Plus(&START), Minus(&LOST)], &[Plus(&START)])),
         "Upper end of the Wilson 95 % interval of lost out of S.",
     ),
     of(
@@ -247,30 +294,10 @@ pub const COHORT_FAMILIES: &[Family] = &[
         Source::Revenue(|cohort, currency| cohort.recurring_revenue.get(&currency).copied().unwrap_or(0)),
         "Monthly recurring revenue of the customers active now.",
     ),
-    of(
-        "churnwatch_window_start_recurring_revenue",
-        MONEY,
-        Source::WindowRevenue(|r| r.start),
-        "R: monthly recurring revenue of S at the start of the window.",
-    ),
-    of(
-        "churnwatch_lost_recurring_revenue",
-        MONEY,
-        Source::WindowRevenue(|r| r.lost),
-        "What the lost customers paid at the start of the window.",
-    ),
-    of(
-        "churnwatch_contraction_recurring_revenue",
-        MONEY,
-        Source::WindowRevenue(|r| r.contraction),
-        "How much less the retained customers who pay less now do than at the start of the window.",
-    ),
-    of(
-        "churnwatch_expansion_recurring_revenue",
-        MONEY,
-        Source::WindowRevenue(|r| r.expansion),
-        "How much more the retained customers who pay more now do than at the start of the window.",
-    ),
+    START_REVENUE,
+    LOST_REVENUE,
+    CONTRACTION,
+    EXPANSION,
     of("churnwatch_new_recurring_revenue", MONEY, Source::WindowRevenue(|r| r.new), "What the new customers pay now."),
     of(
         "churnwatch_returned_recurring_revenue",
@@ -281,25 +308,34 @@ pub const COHORT_FAMILIES: &[Family] = &[
     of(
         "churnwatch_gross_revenue_churn_ratio",
         RATIO,
-        Source::RevenueRatio(|r| revenue_ratio(r.lost + r.contraction, r)),
+        Source::RevenueRatio(Ratio::Quotient(&[Plus(&LOST_REVENUE), Plus(&CONTRACTION)], &[Plus(&START_REVENUE)])),
         "(lost + contraction) / R",
     ),
     of(
         "churnwatch_net_revenue_churn_ratio",
         "ratio, at most 1; negative when growing",
-        Source::RevenueRatio(|r| revenue_ratio(r.lost + r.contraction - r.expansion, r)),
+        Source::RevenueRatio(Ratio::Quotient(
+            &[Plus(&LOST_REVENUE), Plus(&CONTRACTION), Minus(&EXPANSION)],
+            &[Plus(&START_REVENUE)],
+        )),
         "(lost + contraction - expansion) / R; negative when growing.",
     ),
     of(
         "churnwatch_gross_revenue_retention_ratio",
         RATIO,
-        Source::RevenueRatio(|r| revenue_ratio(r.start - r.lost - r.contraction, r)),
+        Source::RevenueRatio(Ratio::Quotient(
+            &[Plus(&START_REVENUE), Minus(&LOST_REVENUE), Minus(&CONTRACTION)],
+            &[Plus(&START_REVENUE)],
+        )),
         "(R - lost - contraction) / R",
     ),
     of(
         "churnwatch_net_revenue_retention_ratio",
         "ratio, 0 or more",
-        Source::RevenueRatio(|r| revenue_ratio(r.start - r.lost - r.contraction + r.expansion, r)),
+        Source::RevenueRatio(Ratio::Quotient(
+            &[Plus(&START_REVENUE), Minus(&LOST_REVENUE), Minus(&CONTRACTION), Plus(&EXPANSION)],
+            &[Plus(&START_REVENUE)],
+        )),
         "(R - lost - contraction + expansion) / R",
     ),
     of(
@@ -315,19 +351,3 @@ pub const COHORT_FAMILIES: &[Family] = &[
         "Cohorts beyond windows.max_cohorts, whose numbers add up in the cohort other.",
     ),
 ];
-
-fn ratio(numerator: i64, denominator: i64) -> Option<f64> {
-    (denominator != 0).then(|| numerator as f64 / denominator as f64)
-}
-
-fn revenue_ratio(numerator: i128, revenue: &WindowRevenue) -> Option<f64> {
-    (revenue.start != 0).then(|| numerator as f64 / revenue.start as f64)
-}
-
-/// The lower end of the Wilson 95 % interval of `hits` out of `n`; exactly 0 for no hits.
-fn wilson_lower(hits: i64, n: i64) -> Option<f64> {
-    const Z: f64 = 1.959963984540054;
-    let (hits, total) = (hits as f64, n as f64);
-    let spread = Z * (Z * Z + 4.0 * hits * (total - hits) / total).sqrt();
-    (n != 0).then(|| ((2.0 * hits + Z * Z - spread) / (2.0 * (total + Z * Z))).clamp(0.0, 1.0))
-}

@@ -1,5 +1,6 @@
 //! One partition in its worker: the shard, its queue, and what is known of both.
 
+use std::ops::ControlFlow;
 use std::sync::atomic::Ordering;
 use std::time::Instant as Moment;
 
@@ -9,10 +10,14 @@ use tracing::{error, warn};
 
 use super::TopicPartition;
 use super::lifecycle::Phase;
-use super::queue::Queue;
-use super::worker::Setup;
+use super::queue::{Queue, Record};
+use super::rejected::{Then, Waiting};
+use super::restore::Fresh;
+use super::worker::{Message, Progress, Setup};
 use super::writer::{Job, Saved, Tell};
-use crate::shard::{Counts, Shard};
+use crate::event::Rejection;
+use crate::framing::SCHEMA_ID_HEADER;
+use crate::shard::{Counts, Outcome, Shard};
 use crate::snapshot;
 use crate::store::Epoch;
 use crate::time::Instant;
@@ -20,12 +25,24 @@ use crate::time::Instant;
 /// Records taken from one partition before the next one, and messages, get their turn.
 const BATCH: usize = 1024;
 
+/// Why a partition cannot be read on.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ReadError {
+    #[error(transparent)]
+    Client(#[from] KafkaError),
+    /// The record at this offset ends the process.
+    #[error("the record at offset {offset} is rejected: {why}")]
+    Rejected { offset: i64, why: Rejection },
+}
+
 /// A partition that this worker holds.
 pub(crate) struct Held {
     pub phase: Phase,
-    pub shard: Shard,
+    /// The epoch of the assignment in which it became ours.
+    pub generation: u64,
     /// The claim under which its snapshots are saved.
     pub epoch: Epoch,
+    pub shard: Shard,
     pub queue: Option<Queue>,
     /// What of the shard's counts has been reported.
     pub counted: Counts,
@@ -41,26 +58,43 @@ pub(crate) struct Held {
     pub saved: Option<Saved>,
     pub saving: bool,
     pub save_due: Moment,
+    /// Rejected records on their way to the dead-letter topic.
+    pub letters: Waiting,
 }
 
 impl Held {
-    /// A restored shard that waits for its queue.
-    pub fn new(shard: Shard, epoch: Epoch, saved: Option<Saved>, save_due: Moment) -> Self {
+    /// A restored shard and the queue that it goes on from.
+    pub fn new(fresh: Fresh, generation: u64, queue: Queue) -> Self {
+        let Fresh { shard, epoch, saved, snapshots_unreadable } = fresh;
         Self {
-            phase: Phase::Restored,
+            phase: Phase::Restoring,
+            generation,
+            epoch,
             counted: shard.counts().clone(),
             shard,
-            epoch,
-            queue: None,
+            queue: Some(queue),
             from_beginning: saved.is_none(),
-            snapshots_unreadable: false,
+            snapshots_unreadable,
             untouched: true,
             handed_over: None,
             last_record: None,
             oldest_new: None,
             saved,
             saving: false,
-            save_due,
+            save_due: Moment::now(),
+            letters: Waiting::default(),
+        }
+    }
+
+    /// How far it is read.
+    pub fn progress(&self, partition: &TopicPartition) -> Progress {
+        Progress {
+            partition: partition.clone(),
+            next_offset: self.shard.next_offset(),
+            last_record: self.last_record,
+            latest_event: self.shard.latest_event(),
+            saved: self.saved,
+            waits_for_letters: self.letters.is_full(),
         }
     }
 
@@ -75,9 +109,18 @@ impl Held {
     }
 
     /// Takes a batch from the queue into the shard.
-    pub fn read(&mut self, setup: &Setup) -> Result<usize, KafkaError> {
+    pub fn read(
+        &mut self,
+        partition: &TopicPartition,
+        setup: &Setup,
+        own: &Sender<Message>,
+    ) -> Result<usize, ReadError> {
         let Some(queue) = &mut self.queue else { return Ok(0) };
-        let shard = &mut self.shard;
+        if self.letters.is_full() {
+            return Ok(0);
+        }
+        let (shard, letters) = (&mut self.shard, &mut self.letters);
+        let mut failed = None;
         let (mut read, mut unkeyed) = (0, 0);
         let mut last_record = None;
         let mut first_record = None;
@@ -85,14 +128,22 @@ impl Held {
         let taken = queue.take(BATCH, |record| {
             // Handed over again: it is counted already.
             if record.offset < next_offset {
-                return;
+                return ControlFlow::Continue(());
             }
-            shard.consume(record.payload, record.time.map(|time| time + setup.max_future));
-            next_offset = record.offset + 1;
             read += 1;
+            let mut then = Then::ReadOn;
+            if let Outcome::Rejected(why) = consume(shard, &record, setup) {
+                then = setup.rejecting.take(partition, &record, why, letters, own);
+                if then == Then::Fail {
+                    failed = Some(ReadError::Rejected { offset: record.offset, why });
+                    return ControlFlow::Break(());
+                }
+            }
+            next_offset = record.offset + 1;
             unkeyed += u64::from(!record.keyed);
             first_record = first_record.or(record.time);
             last_record = record.time.or(last_record);
+            if then == Then::Wait { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         });
         if read > 0 {
             shard.set_next_offset(next_offset);
@@ -110,11 +161,21 @@ impl Held {
                 );
             }
         }
-        taken
+        failed.map_or(Ok(taken?), Err)
     }
 
-    /// Hands a snapshot to the writer; whether there is one.
-    pub fn save(&self, partition: &TopicPartition, writer: &Sender<Job>, tell: Tell) -> bool {
+    /// Whether no snapshot is worth serialising: the dead-letter topic has refused what it would cover.
+    pub fn cannot_save_yet(&mut self) -> bool {
+        let waits = !self.letters.is_empty() && self.letters.is_refused();
+        if waits && self.letters.drop_held_back() {
+            self.saving = false;
+        }
+        waits
+    }
+
+    /// Hands a snapshot to the writer, at once or when the letters of what it covers are acknowledged; whether there
+    /// is one.
+    pub fn save(&mut self, partition: &TopicPartition, writer: &Sender<Job>, tell: Tell) -> bool {
         let begun = Moment::now();
         let mut bytes = Vec::new();
         // Writing into memory fails only where there is a bug, and what was written is then not sent.
@@ -123,7 +184,18 @@ impl Held {
             return false;
         }
         let next_offset = self.shard.next_offset();
-        writer.send(Job { partition: partition.clone(), epoch: self.epoch, next_offset, bytes, begun, tell }).is_ok()
+        let (partition, generation, epoch) = (partition.clone(), self.generation, self.epoch);
+        let job = Job { partition, generation, epoch, next_offset, bytes, begun, tell };
+        self.letters.pass(job).is_none_or(|job| writer.send(job).is_ok())
+    }
+}
+
+fn consume(shard: &mut Shard, record: &Record<'_>, setup: &Setup) -> Outcome {
+    let latest_event_time = record.time.map(|time| time + setup.max_future);
+    let schema_in_header = || record.has_header(SCHEMA_ID_HEADER);
+    match record.payload.map(|value| setup.framing.message(value, schema_in_header)).transpose() {
+        Ok(message) => shard.consume(message, latest_event_time),
+        Err(why) => shard.reject(why),
     }
 }
 

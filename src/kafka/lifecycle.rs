@@ -1,12 +1,13 @@
-//! The life of one partition in one worker, as one exhaustive table.
+//! The life of one partition in this instance, as one exhaustive table. The group follows it from the assignment
+//! on, the worker from the restored shard on.
 
 /// Where a partition stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Phase {
     /// Not ours.
     Vacant,
-    /// Its shard is restored; its queue is not there yet.
-    Restored,
+    /// Ours; its shard is being restored, and the client does not fetch it yet.
+    Restoring,
     Reading,
     /// Something is wrong that reading on would hide.
     Broken,
@@ -17,10 +18,12 @@ pub(crate) enum Phase {
 pub(crate) enum Event {
     /// The group gives it to this instance.
     Assigned,
-    /// Its queue arrives.
-    Started,
+    /// Its shard is there.
+    Restored,
     /// Records are gone that were never read.
     Broke,
+    /// Somebody else has claimed its snapshots.
+    Fenced,
     /// The group takes it away while this instance still owns it.
     Revoked,
     /// The group took it away already: somebody else may own it.
@@ -38,6 +41,8 @@ pub(crate) enum Duty {
     SaveAndRelease,
     /// Let go of the shard as it is.
     Release,
+    /// Nobody wants the shard any more that is being restored.
+    Cancel,
     Nothing,
     /// This cannot happen: the client broke its own rules.
     Refuse,
@@ -46,22 +51,25 @@ pub(crate) enum Duty {
 /// The next phase, and what the event asks for.
 pub(crate) fn step(phase: Phase, event: Event) -> (Phase, Duty) {
     match (phase, event) {
-        (Phase::Vacant, Event::Assigned) => (Phase::Restored, Duty::Restore),
-        (Phase::Vacant, Event::Broke | Event::Revoked | Event::Lost) => (Phase::Vacant, Duty::Nothing),
+        (Phase::Vacant, Event::Assigned) => (Phase::Restoring, Duty::Restore),
+        // What was begun in an earlier life comes too late.
+        (Phase::Vacant, Event::Restored | Event::Broke | Event::Fenced | Event::Revoked | Event::Lost) => {
+            (Phase::Vacant, Duty::Nothing)
+        }
 
-        (Phase::Restored, Event::Started) => (Phase::Reading, Duty::Read),
-        // Nothing was read: the snapshot it came from still says everything.
-        (Phase::Restored, Event::Revoked | Event::Lost) => (Phase::Vacant, Duty::Release),
+        (Phase::Restoring, Event::Restored) => (Phase::Reading, Duty::Read),
+        // Nothing was read: the snapshot it comes from still says everything.
+        (Phase::Restoring, Event::Revoked | Event::Lost) => (Phase::Vacant, Duty::Cancel),
 
         (Phase::Reading, Event::Revoked) => (Phase::Vacant, Duty::SaveAndRelease),
         (Phase::Reading, Event::Lost) => (Phase::Vacant, Duty::Release),
+        (Phase::Reading, Event::Broke | Event::Fenced) => (Phase::Broken, Duty::Quarantine),
 
-        (Phase::Restored | Phase::Reading, Event::Broke) => (Phase::Broken, Duty::Quarantine),
         (Phase::Broken, Event::Revoked | Event::Lost) => (Phase::Vacant, Duty::Release),
-        (Phase::Broken, Event::Started | Event::Broke) => (Phase::Broken, Duty::Nothing),
+        (Phase::Broken, Event::Broke | Event::Fenced) => (Phase::Broken, Duty::Nothing),
 
-        (Phase::Restored | Phase::Reading | Phase::Broken, Event::Assigned)
-        | (Phase::Vacant | Phase::Reading, Event::Started) => (phase, Duty::Refuse),
+        (Phase::Restoring, Event::Assigned | Event::Broke | Event::Fenced)
+        | (Phase::Reading | Phase::Broken, Event::Assigned | Event::Restored) => (phase, Duty::Refuse),
     }
 }
 
@@ -76,17 +84,20 @@ mod tests {
         };
         use Event::*;
         for (events, last) in [
-            (&[Assigned, Started, Revoked][..], Duty::SaveAndRelease),
-            (&[Assigned, Revoked], Duty::Release),
-            (&[Assigned, Started, Lost], Duty::Release),
-            (&[Assigned, Started, Broke, Revoked], Duty::Release),
-            (&[Assigned, Started, Revoked, Revoked], Duty::Nothing),
-            (&[Assigned, Started, Lost, Revoked], Duty::Nothing),
+            (&[Assigned, Restored, Revoked][..], Duty::SaveAndRelease),
+            (&[Assigned, Revoked], Duty::Cancel),
+            (&[Assigned, Lost], Duty::Cancel),
+            (&[Assigned, Revoked, Restored], Duty::Nothing),
+            (&[Assigned, Restored, Lost], Duty::Release),
+            (&[Assigned, Restored, Broke, Revoked], Duty::Release),
+            (&[Assigned, Restored, Fenced, Revoked], Duty::Release),
+            (&[Assigned, Restored, Revoked, Revoked], Duty::Nothing),
+            (&[Assigned, Restored, Lost, Revoked], Duty::Nothing),
         ] {
             assert_eq!(live(events), (Phase::Vacant, last), "{events:?}");
         }
-        assert_eq!(live(&[Assigned, Started, Revoked, Assigned]), (Phase::Restored, Duty::Restore));
-        assert_eq!(live(&[Assigned, Started, Assigned]), (Phase::Reading, Duty::Refuse));
-        assert_eq!(live(&[Started]), (Phase::Vacant, Duty::Refuse));
+        assert_eq!(live(&[Assigned, Restored, Revoked, Assigned]), (Phase::Restoring, Duty::Restore));
+        assert_eq!(live(&[Assigned, Restored, Assigned]), (Phase::Reading, Duty::Refuse));
+        assert_eq!(live(&[Assigned, Restored, Restored]), (Phase::Reading, Duty::Refuse));
     }
 }

@@ -26,6 +26,27 @@ pub struct Producer {
     sent: u64,
 }
 
+/// What every producer here has in common, then `ours`, then the user's properties. Those of a consumer among them
+/// are none of a producer's business, and ignored.
+pub(crate) fn config(kafka: &Kafka, ours: &[(&str, &str)]) -> ClientConfig {
+    let mut config = ClientConfig::new();
+    let common = [
+        ("acks", "all"),
+        ("enable.idempotence", "true"),
+        // Java clients' choice of a key's partition: a customer's events stay in one partition.
+        ("partitioner", "murmur2_random"),
+        ("compression.type", "lz4"),
+        ("allow.auto.create.topics", "false"),
+    ];
+    for (key, value) in common.iter().chain(ours) {
+        config.set(*key, *value);
+    }
+    for (key, value) in kafka.client_config().config_map() {
+        config.set(key, value);
+    }
+    config
+}
+
 /// How many records were acknowledged, and how many were not.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Delivered {
@@ -36,24 +57,8 @@ pub struct Delivered {
 impl Producer {
     /// A producer that connects when there is something to send.
     pub fn new(kafka: &Kafka, topic: &str) -> anyhow::Result<Self> {
-        let mut config = ClientConfig::new();
-        for (key, value) in [
-            ("client.id", "churnwatch-import"),
-            ("acks", "all"),
-            ("enable.idempotence", "true"),
-            // Java clients' choice of a key's partition: a customer's events stay in one partition.
-            ("partitioner", "murmur2_random"),
-            ("linger.ms", "20"),
-            ("compression.type", "lz4"),
-            ("allow.auto.create.topics", "false"),
-            ("message.timeout.ms", "60000"),
-        ] {
-            config.set(key, value);
-        }
-        for (key, value) in kafka.client_config().config_map() {
-            config.set(key, value);
-        }
-        let producer = config
+        let ours = [("client.id", "churnwatch-import"), ("linger.ms", "20"), ("message.timeout.ms", "60000")];
+        let producer = config(kafka, &ours)
             .create_with_context(Deliveries::default())
             .context("the Kafka client cannot be configured: check [kafka] and [kafka.librdkafka]")?;
         Ok(Self { producer, topic: topic.to_owned(), sent: 0 })

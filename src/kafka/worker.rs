@@ -1,26 +1,29 @@
 //! A worker: owns some partitions' shards, reads their queues, and answers for their numbers.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant as Moment};
 
-use anyhow::{Context as _, anyhow};
+use anyhow::anyhow;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use rdkafka::error::RDKafkaErrorCode;
 use tracing::error;
 
-use super::held::Held;
+use super::held::{Held, ReadError};
 use super::lifecycle::{Duty, Event, Phase, step};
-use super::queue::Queue;
+use super::rejected::{self, Rejecting};
 use super::writer::{Durable, Job, Saved, Tell};
 use super::{Shared, TopicPartition};
-use crate::cohort::Definitions;
+use crate::framing::Framing;
 use crate::readings::Readings;
-use crate::shard::{Counts, HashKey, Shard};
-use crate::snapshot;
-use crate::store::{Epoch, Store};
+use crate::shard::Counts;
 use crate::time::{Instant, Span};
+
+mod answers;
+mod leaving;
+
+use leaving::Leaving;
 
 /// A wake-up that got lost would cost this much.
 const IDLE: Duration = Duration::from_millis(500);
@@ -29,15 +32,10 @@ const IDLE: Duration = Duration::from_millis(500);
 pub(crate) enum Message {
     /// A queue is not empty any more.
     Wake,
-    /// Restore the partition's shard and say from which offset on to read; `None`: from the beginning.
-    Assign {
-        partition: TopicPartition,
-        reply: Sender<anyhow::Result<(TopicPartition, Option<i64>)>>,
-    },
-    /// Read from this queue.
+    /// Own this shard, and read its queue.
     Start {
         partition: TopicPartition,
-        queue: Queue,
+        held: Box<Held>,
     },
     /// The offsets that the broker holds, seen after the assignment.
     Bounds {
@@ -66,7 +64,17 @@ pub(crate) enum Message {
     /// A periodic snapshot was written, or could not be.
     Saved {
         partition: TopicPartition,
+        generation: u64,
         saved: Option<Saved>,
+    },
+    /// The dead-letter topic has acknowledged the record at the offset.
+    Delivered {
+        partition: TopicPartition,
+        offset: i64,
+    },
+    /// Stop reading, and save nothing any more.
+    Quarantine {
+        partition: TopicPartition,
     },
     /// Save and let go. The sender is dropped once the partition's queue and shard are.
     Revoke {
@@ -98,6 +106,8 @@ pub(crate) struct Progress {
     pub last_record: Option<Instant>,
     pub latest_event: Option<Instant>,
     pub saved: Option<Saved>,
+    /// Whether it is not read on before the dead-letter topic takes what it has refused.
+    pub waits_for_letters: bool,
 }
 
 /// The numbers of one worker's shards.
@@ -118,10 +128,8 @@ impl Numbers {
 /// What all workers of an instance have in common.
 #[derive(Clone)]
 pub(crate) struct Setup {
-    pub definitions: Arc<Definitions>,
-    pub store: Store,
-    /// For `--rebuild`: the partitions whose old snapshots are set aside already.
-    pub rebuild: Option<Arc<Mutex<HashSet<TopicPartition>>>>,
+    pub framing: Framing,
+    pub rejecting: Rejecting,
     pub max_future: Span,
     pub snapshot_interval: Duration,
     pub now: fn() -> Instant,
@@ -134,28 +142,37 @@ pub(crate) struct Worker {
     setup: Setup,
     own: Sender<Message>,
     messages: Receiver<Message>,
-    held: BTreeMap<TopicPartition, Held>,
+    pub(super) held: BTreeMap<TopicPartition, Held>,
+    leaving: Vec<Leaving>,
     pending: Vec<Reach>,
     /// Whether a wake-up is on its way: more than one would only fill the channel.
     awake: Arc<AtomicBool>,
-    total: Counts,
+    pub(super) total: Counts,
 }
 
 impl Worker {
     pub fn new(setup: Setup, own: Sender<Message>, messages: Receiver<Message>, awake: Arc<AtomicBool>) -> Self {
-        Self { setup, own, messages, held: BTreeMap::new(), pending: Vec::new(), awake, total: Counts::default() }
+        Self {
+            setup,
+            own,
+            messages,
+            held: BTreeMap::new(),
+            leaving: Vec::new(),
+            pending: Vec::new(),
+            awake,
+            total: Counts::default(),
+        }
     }
 
     /// Works until told to end; returns what became of all records.
     pub fn run(mut self) -> Counts {
         loop {
-            while let Ok(message) = self.messages.try_recv() {
-                if !self.hear(message) {
-                    return self.total;
-                }
+            if !self.hear_all() {
+                return self.total;
             }
             let busy = self.read_all();
             self.save_due();
+            self.give_up_overdue();
             self.answer_reached();
             if busy {
                 continue;
@@ -173,20 +190,20 @@ impl Worker {
     }
 
     /// Returns whether to go on.
+    pub(super) fn hear_all(&mut self) -> bool {
+        while let Ok(message) = self.messages.try_recv() {
+            if !self.hear(message) {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Returns whether to go on.
     fn hear(&mut self, message: Message) -> bool {
         match message {
             Message::Wake => self.awake.store(false, Ordering::Release),
-            Message::Assign { partition, reply } => {
-                let start = self.assign(&partition);
-                let _ = reply.send(start.map(|offset| (partition, offset)));
-            }
-            Message::Start { partition, queue } => {
-                if self.duty(&partition, Event::Started) == Duty::Read
-                    && let Some(held) = self.held.get_mut(&partition)
-                {
-                    held.queue = Some(queue);
-                }
-            }
+            Message::Start { partition, held } => self.start(partition, held),
             Message::Bounds { partition, low, high } => self.check_bounds(&partition, low, high),
             Message::HandedOver { partition, offset } => {
                 if let Some(held) = self.held.get_mut(&partition) {
@@ -198,11 +215,15 @@ impl Worker {
                 let _ = reply.send(self.advance(t, &of));
             }
             Message::Fold { t } => self.held.values_mut().for_each(|held| held.shard.fold_before_windows_of(t)),
-            Message::Saved { partition, saved } => {
-                if let Some(held) = self.held.get_mut(&partition) {
+            Message::Saved { partition, generation, saved } => {
+                if let Some(held) = self.held.get_mut(&partition).filter(|held| held.generation == generation) {
                     held.saving = false;
                     held.saved = saved.or(held.saved);
                 }
+            }
+            Message::Delivered { partition, offset } => self.delivered(&partition, offset),
+            Message::Quarantine { partition } => {
+                self.quarantine(&partition, Event::Fenced);
             }
             Message::Revoke { partition, reply } => self.release(&partition, Event::Revoked, reply),
             Message::Lose { partition, reply } => self.release(&partition, Event::Lost, reply),
@@ -224,46 +245,14 @@ impl Worker {
         duty
     }
 
-    fn assign(&mut self, partition: &TopicPartition) -> anyhow::Result<Option<i64>> {
-        match self.duty(partition, Event::Assigned) {
-            Duty::Restore => {}
-            _ => return Err(anyhow!("{partition} was assigned twice")),
+    fn start(&mut self, partition: TopicPartition, mut held: Box<Held>) {
+        if self.held.contains_key(&partition) {
+            self.setup.shared.fail(anyhow!("{partition} was assigned twice: please report this bug"));
+            return;
         }
-        let epoch = self.setup.store.claim(partition)?;
-        self.set_aside(partition, epoch)?;
-        let begun = Moment::now();
-        let definitions = &self.setup.definitions;
-        let restored =
-            self.setup.store.restore(partition, |mut input| snapshot::read(&mut input, definitions.clone()))?;
-        self.setup.shared.metrics.restore_failures.increment(restored.unreadable as u64);
-        let save_due = Moment::now() + self.setup.snapshot_interval;
-        let mut held = match restored.newest {
-            Some(newest) => {
-                self.setup.shared.metrics.restored(begun.elapsed());
-                let next_offset = newest.header.next_offset;
-                let saved = Saved { next_offset, time: (self.setup.now)(), size_bytes: newest.size_bytes };
-                Held::new(newest.value, epoch, Some(saved), save_due)
-            }
-            None => {
-                let mut key = [0; 16];
-                getrandom::fill(&mut key).context("no randomness for the key of customer ids")?;
-                Held::new(Shard::new(definitions.clone(), HashKey(key)), epoch, None, save_due)
-            }
-        };
-        let start = held.saved.map(|saved| saved.next_offset);
-        held.snapshots_unreadable = start.is_none() && restored.unreadable > 0;
-        self.held.insert(partition.clone(), held);
-        Ok(start)
-    }
-
-    /// For `--rebuild`, once: what this run saves itself is as good as any.
-    fn set_aside(&self, partition: &TopicPartition, epoch: Epoch) -> anyhow::Result<()> {
-        if let Some(done) = &self.setup.rebuild
-            && done.lock().unwrap_or_else(PoisonError::into_inner).insert(partition.clone())
-        {
-            self.setup.store.set_aside(partition, epoch)?;
-        }
-        Ok(())
+        held.save_due = Moment::now() + self.setup.snapshot_interval;
+        self.held.insert(partition.clone(), *held);
+        self.duty(&partition, Event::Restored);
     }
 
     /// Compares where the shard goes on with what the broker still holds.
@@ -283,10 +272,7 @@ impl Worker {
     /// Records that were never read are gone from the broker: whatever is counted from here on is wrong.
     fn broke(&mut self, partition: &TopicPartition, what: &str) {
         let Some(next_offset) = self.held.get(partition).map(|held| held.shard.next_offset()) else { return };
-        if self.duty(partition, Event::Broke) == Duty::Quarantine {
-            if let Some(held) = self.held.get_mut(partition) {
-                held.queue = None;
-            }
+        if self.quarantine(partition, Event::Broke) {
             self.setup.shared.fail(anyhow!(
                 "{partition} is to be read from offset {next_offset} on, but {what}: the records between were \
                  deleted (retention) or the topic was created anew. Either bring them back, or start once with \
@@ -296,15 +282,24 @@ impl Worker {
         }
     }
 
+    /// Stops reading where the event asks for it, which is said.
+    fn quarantine(&mut self, partition: &TopicPartition, event: Event) -> bool {
+        let stops = self.duty(partition, event) == Duty::Quarantine;
+        if stops && let Some(held) = self.held.get_mut(partition) {
+            held.queue = None;
+        }
+        stops
+    }
+
     /// Takes a batch from every queue; whether there was anything.
-    fn read_all(&mut self) -> bool {
+    pub(super) fn read_all(&mut self) -> bool {
         let mut busy = false;
-        let mut broken = Vec::new();
+        let (mut broken, mut rejected) = (Vec::new(), Vec::new());
         for (partition, held) in &mut self.held {
             if held.phase != Phase::Reading {
                 continue;
             }
-            let taken = held.read(&self.setup);
+            let taken = held.read(partition, &self.setup, &self.own);
             held.report(&self.setup, &mut self.total);
             match taken {
                 Ok(0) => {
@@ -313,23 +308,30 @@ impl Worker {
                     }
                 }
                 Ok(_) => busy = true,
-                Err(error) if error.rdkafka_error_code() == Some(RDKafkaErrorCode::AutoOffsetReset) => {
+                Err(ReadError::Client(error))
+                    if error.rdkafka_error_code() == Some(RDKafkaErrorCode::AutoOffsetReset) =>
+                {
                     broken.push(partition.clone());
                 }
                 // Said once where it was received; the client goes on trying.
-                Err(_) => busy = true,
+                Err(ReadError::Client(_)) => busy = true,
+                Err(ReadError::Rejected { offset, why }) => rejected.push((partition.clone(), offset, why)),
             }
         }
         for partition in broken {
             self.broke(&partition, "the broker does not hold that offset");
         }
+        for (partition, offset, why) in rejected {
+            self.quarantine(&partition, Event::Broke);
+            self.setup.shared.fail(rejected::failure(&partition, offset, why));
+        }
         busy
     }
 
-    fn save_due(&mut self) {
+    pub(super) fn save_due(&mut self) {
         let now = Moment::now();
         for (partition, held) in &mut self.held {
-            if held.phase != Phase::Reading || now < held.save_due || held.saving {
+            if held.phase != Phase::Reading || held.cannot_save_yet() || now < held.save_due || held.saving {
                 continue;
             }
             held.save_due = now + self.setup.snapshot_interval;
@@ -348,48 +350,21 @@ impl Worker {
             Duty::SaveAndRelease => {
                 let next_offset = held.shard.next_offset();
                 if held.saved.is_some_and(|saved| saved.next_offset == next_offset) {
-                    let _ = reply.send(Durable { partition: partition.clone(), next_offset });
+                    let generation = held.generation;
+                    let _ = reply.send(Durable { partition: partition.clone(), generation, next_offset });
                 } else {
                     held.save(partition, &self.setup.writer, Tell::Rebalance(reply));
+                    self.leave(partition, held);
                 }
             }
-            Duty::Release | Duty::Nothing | Duty::Restore | Duty::Read | Duty::Quarantine | Duty::Refuse => {}
+            Duty::Release
+            | Duty::Cancel
+            | Duty::Nothing
+            | Duty::Restore
+            | Duty::Read
+            | Duty::Quarantine
+            | Duty::Refuse => {}
         }
-    }
-
-    fn advance(&mut self, t: Instant, of: &BTreeMap<TopicPartition, u64>) -> Numbers {
-        let mut numbers = Numbers::none();
-        for (_, held) in self.held.iter_mut().filter(|(partition, _)| of.contains_key(partition)) {
-            held.shard.advance(t);
-            numbers.readings.add(held.shard.readings());
-            numbers.tracked_customers += held.shard.tracked_customers() as u64;
-            numbers.tracked_cohorts += held.shard.tracked_cohorts() as u64;
-            numbers.oldest_new.extend(held.oldest_new.take());
-        }
-        numbers
-    }
-
-    fn answer_reached(&mut self) {
-        let now = Moment::now();
-        let held = &self.held;
-        self.pending.retain(|reach| {
-            let reached = held
-                .iter()
-                .all(|(partition, held)| reach.ends.get(partition).is_none_or(|&end| held.shard.next_offset() >= end));
-            if !reached && now < reach.deadline {
-                return true;
-            }
-            let asked = held.iter().filter(|(partition, _)| reach.of.contains_key(partition));
-            let progress = asked.map(|(partition, held)| Progress {
-                partition: partition.clone(),
-                next_offset: held.shard.next_offset(),
-                last_record: held.last_record,
-                latest_event: held.shard.latest_event(),
-                saved: held.saved,
-            });
-            let _ = reach.reply.send(progress.collect());
-            false
-        });
     }
 
     /// How long there is nothing to do unless a message comes.

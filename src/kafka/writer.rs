@@ -1,10 +1,9 @@
 //! The thread that makes snapshots durable, so that no worker waits for a disk.
 
-use std::collections::BTreeMap;
 use std::time::Instant as Moment;
 
 use crossbeam_channel::{Receiver, Sender};
-use tracing::{error, info, warn};
+use tracing::{error, info};
 
 use super::worker::Message;
 use super::{Shared, TopicPartition};
@@ -14,6 +13,9 @@ use crate::time::Instant;
 /// A serialised shard.
 pub(crate) struct Job {
     pub partition: TopicPartition,
+    /// The epoch of the assignment that the shard belongs to.
+    pub generation: u64,
+    /// The claim to the partition's snapshots.
     pub epoch: Epoch,
     pub next_offset: i64,
     pub bytes: Vec<u8>,
@@ -29,11 +31,22 @@ pub(crate) enum Tell {
     Rebalance(Sender<Durable>),
 }
 
-/// A partition's snapshot is on disk: offsets below `next_offset` may be committed.
+/// A partition's snapshot is in the store: offsets below `next_offset` may be committed.
 #[derive(Clone, Debug)]
 pub(crate) struct Durable {
     pub partition: TopicPartition,
+    pub generation: u64,
     pub next_offset: i64,
+}
+
+/// What the thread that polls the client hears of a snapshot.
+pub(crate) enum News {
+    Durable(Durable),
+    /// Another instance has claimed the partition's snapshots.
+    Fenced {
+        partition: TopicPartition,
+        generation: u64,
+    },
 }
 
 /// Writes until all workers are gone.
@@ -41,35 +54,24 @@ pub(crate) fn write_all(
     jobs: &Receiver<Job>,
     store: &Store,
     shared: &Shared,
-    durable: &Sender<Durable>,
+    news: &Sender<News>,
     now: fn() -> Instant,
 ) {
     let mut failing = false;
-    let mut fenced = BTreeMap::new();
-    for job in jobs {
-        let size_bytes = job.bytes.len() as u64;
-        let written = store.save(&job.partition, job.epoch, job.next_offset, &job.bytes);
-        drop(job.bytes);
-        let saved = match written {
+    for mut job in jobs {
+        let bytes = std::mem::take(&mut job.bytes);
+        let size_bytes = bytes.len() as u64;
+        let written = store.save(&job.partition, job.epoch, job.next_offset, bytes);
+        shared.metrics.store_up(!matches!(written, Err(SaveError::Unavailable(_))));
+        match &written {
             Ok(()) => {
                 shared.metrics.snapshot_written(job.begun.elapsed());
                 if std::mem::take(&mut failing) {
                     info!("snapshots are written again");
                 }
-                Some(Saved { next_offset: job.next_offset, time: now(), size_bytes })
             }
-            Err(SaveError::Fenced { by }) => {
-                shared.metrics.snapshots_fenced.increment(1);
-                if fenced.insert(job.partition.clone(), by) != Some(by) {
-                    warn!(
-                        "another instance owns {} now: this one's snapshots of it are refused, and nothing of it is \
-                         committed. If that was no rebalance, look for a second consumer group on the same \
-                         snapshot.store: each needs its own",
-                        job.partition
-                    );
-                }
-                None
-            }
+            // The group says what it means, where it means anything.
+            Err(SaveError::Fenced { .. }) => shared.metrics.snapshots_fenced.increment(1),
             Err(SaveError::Unavailable(error)) => {
                 shared.metrics.snapshot_failures.increment(1);
                 if !std::mem::replace(&mut failing, true) {
@@ -80,23 +82,32 @@ pub(crate) fn write_all(
                         job.partition
                     );
                 }
-                None
             }
-        };
-        let news = Durable { partition: job.partition.clone(), next_offset: job.next_offset };
-        // Whoever does not listen any more does not need to know.
-        match job.tell {
-            Tell::Worker(worker) => {
-                if saved.is_some() {
-                    let _ = durable.send(news);
-                }
-                let _ = worker.send(Message::Saved { partition: job.partition, saved });
+        }
+        let saved = |next_offset| Saved { next_offset, time: now(), size_bytes };
+        tell(job, written, saved, news);
+    }
+}
+
+/// Tells what became of a snapshot to whom it concerns. Whoever does not listen any more does not need to know.
+pub(crate) fn tell(job: Job, written: Result<(), SaveError>, saved: impl FnOnce(i64) -> Saved, news: &Sender<News>) {
+    let Job { partition, generation, next_offset, .. } = job;
+    match (written, job.tell) {
+        (Ok(()), Tell::Rebalance(rebalance)) => {
+            let _ = rebalance.send(Durable { partition, generation, next_offset });
+        }
+        // It has been let go of: its next owner has claimed it, and starts from the snapshot before.
+        (Err(_), Tell::Rebalance(_)) => {}
+        (Ok(()), Tell::Worker(worker)) => {
+            let durable = Durable { partition: partition.clone(), generation, next_offset };
+            let _ = news.send(News::Durable(durable));
+            let _ = worker.send(Message::Saved { partition, generation, saved: Some(saved(next_offset)) });
+        }
+        (Err(error), Tell::Worker(worker)) => {
+            if matches!(error, SaveError::Fenced { .. }) {
+                let _ = news.send(News::Fenced { partition: partition.clone(), generation });
             }
-            Tell::Rebalance(rebalance) => {
-                if saved.is_some() {
-                    let _ = rebalance.send(news);
-                }
-            }
+            let _ = worker.send(Message::Saved { partition, generation, saved: None });
         }
     }
 }

@@ -67,7 +67,14 @@ mod tests {
     use super::*;
 
     fn progress(partition: &TopicPartition, next_offset: i64) -> Progress {
-        Progress { partition: partition.clone(), next_offset, last_record: None, latest_event: None, saved: None }
+        Progress {
+            partition: partition.clone(),
+            next_offset,
+            last_record: None,
+            latest_event: None,
+            saved: None,
+            waits_for_letters: false,
+        }
     }
 
     #[test]

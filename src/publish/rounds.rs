@@ -3,7 +3,8 @@
 //! A round asks Kafka for the end offsets (which also tells whether it answers), the workers how far they have
 //! read, decides the as-of by that, and then asks every worker for its numbers as of that one instant.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant as Moment};
 
@@ -11,8 +12,9 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaResult;
 use rdkafka::{Offset, TopicPartitionList};
-use tracing::debug;
+use tracing::{debug, error};
 
+use super::backfill::Backfill;
 use super::catching_up::CatchingUp;
 use super::topics::Topics;
 use super::{Nudge, Page, Publication, Readiness};
@@ -20,9 +22,11 @@ use crate::cohort::Definitions;
 use crate::gauges;
 use crate::kafka::as_of::{AsOf, HowFar};
 use crate::kafka::client::{Complaints, Events};
+use crate::kafka::progress::{Position, Watch};
 use crate::kafka::worker::{Message, Numbers, Progress, Reach};
-use crate::kafka::{Course, Shared, TopicPartition};
+use crate::kafka::{Course, Rebuild, Shared, TopicPartition};
 use crate::own_metrics::{PartitionState, ProcessState, Tracked};
+use crate::run::Carried;
 use crate::settings::Clock;
 use crate::time::{Instant, Span};
 
@@ -45,26 +49,31 @@ pub(crate) struct Rounds {
     pub complaints: Arc<Complaints>,
     pub shared: Arc<Shared>,
     pub as_of: AsOf,
+    pub watch: Watch,
     pub catching_up: CatchingUp,
+    pub backfill: Backfill,
     /// Of the last publication.
     pub tracked: Option<Tracked>,
 }
 
 impl Rounds {
-    /// Publishes until the instance is to end.
-    pub fn run(mut self, nudges: &Receiver<Nudge>) {
+    /// Publishes until the session is to end.
+    pub fn run(mut self, nudges: &Receiver<Nudge>) -> Carried {
         loop {
             // A nudge from before this round is answered by it, one that comes meanwhile by the next.
             while nudges.try_recv().is_ok() {}
             if !self.goes_on() {
-                return;
+                return Carried { as_of: self.as_of, watch: self.watch };
             }
             let begun = Moment::now();
             let distance = self.round();
             let next = begun + distance;
             match nudges.recv_deadline(next.max(Moment::now())) {
-                Ok(Nudge) | Err(RecvTimeoutError::Timeout) if self.goes_on() => {}
-                _ => return,
+                Ok(Nudge) | Err(RecvTimeoutError::Timeout) => {}
+                // Nobody is left to nudge: the session ends.
+                Err(RecvTimeoutError::Disconnected) => {
+                    return Carried { as_of: self.as_of, watch: self.watch };
+                }
             }
         }
     }
@@ -78,10 +87,13 @@ impl Rounds {
         let published = self.shared.published.clone();
         published.beat();
         let now = (self.now)();
-        let (epoch, assigned) = {
+        let (epoch, assigned, restoring) = {
             let assignment = self.shared.assignment();
-            (assignment.epoch, assignment.partitions.clone())
+            (assignment.epoch, assignment.partitions.clone(), assignment.restoring.clone())
         };
+        if assigned.as_ref().is_none_or(BTreeMap::is_empty) {
+            self.backfill.give_up();
+        }
         let Some(assigned) = assigned else {
             let (up, readiness) = self.look_around();
             self.withhold(up, &[], &BTreeMap::new());
@@ -96,6 +108,7 @@ impl Rounds {
         self.catching_up.keep(&assigned);
         if assigned.is_empty() {
             // A standby: the other instances have all partitions.
+            self.watch_over(&assigned, &[], &BTreeMap::new());
             let (up, readiness) = self.look_around();
             self.tracked = Some(Tracked::default());
             self.withhold(up, &[], &BTreeMap::new());
@@ -106,7 +119,7 @@ impl Rounds {
         let ends = self.end_offsets(&assigned);
         let up = !ends.is_empty();
         if up {
-            self.set_goals(&assigned);
+            self.set_goals(&assigned, &restoring);
             self.refresh_topics();
         }
         let caught_up_before = self.catching_up.ends().is_empty();
@@ -117,17 +130,23 @@ impl Rounds {
         };
         let assigned = Arc::new(assigned);
         let Some(progress) = self.reach(&assigned, to_reach, patience) else { return SOON };
+        self.watch_over(&assigned, &progress, &ends);
         match self.catching_up.remaining(&assigned, &progress) {
-            Some(0) => {}
+            Some(0) => self.backfill.end(Moment::now()),
             remaining => {
+                if let Some(records) = remaining {
+                    self.backfill.note(Moment::now(), records);
+                }
                 let reason = match remaining {
                     _ if !up => "Kafka does not answer".to_owned(),
+                    _ if !restoring.is_empty() => format!("restoring: {} partitions to go", restoring.len()),
                     None => "waiting for the end offsets".to_owned(),
                     Some(records) => format!("catching up: {records} offsets to go"),
                 };
                 self.withhold(up, &progress, &ends);
                 published.readiness.store(Arc::new(Readiness::NotReady(reason)));
-                return if up { Duration::ZERO } else { SOON };
+                // Where there is something to read the round has waited for it.
+                return if up && !self.catching_up.ends().is_empty() { Duration::ZERO } else { SOON };
             }
         }
         self.publish(epoch, &assigned, now, up, &progress, &ends);
@@ -256,9 +275,10 @@ impl Rounds {
     }
 
     /// Sees to it that every assigned partition has an end offset to be read to.
-    fn set_goals(&mut self, assigned: &BTreeMap<TopicPartition, u64>) {
+    fn set_goals(&mut self, assigned: &BTreeMap<TopicPartition, u64>, restoring: &BTreeSet<TopicPartition>) {
         for (partition, &epoch) in assigned {
-            if !self.catching_up.lacks(partition) || !self.goes_on() {
+            // No worker holds it yet that could compare its bounds.
+            if restoring.contains(partition) || !self.catching_up.lacks(partition) || !self.goes_on() {
                 continue;
             }
             let Some(consumer) = self.consumer.upgrade() else { return };
@@ -269,9 +289,41 @@ impl Rounds {
                         let _ = worker.send(Message::Bounds { partition: partition.clone(), low, high });
                     }
                 }
-                Err(error) => debug!("no end offset of {partition} yet: {error}"),
+                // The others of a broker that does not answer would each take as long.
+                Err(error) => {
+                    debug!("no end offset of {partition} yet: {error}");
+                    return;
+                }
             }
         }
+    }
+
+    /// Sees to it that no partition stands still while there is something to read.
+    fn watch_over(
+        &mut self,
+        assigned: &BTreeMap<TopicPartition, u64>,
+        progress: &[Progress],
+        ends: &BTreeMap<TopicPartition, i64>,
+    ) {
+        let position = |progress: &Progress| Position {
+            partition: progress.partition.clone(),
+            next_offset: progress.next_offset,
+            // What is to be read next has to wait for dead letters: no new client would help.
+            end_offset: ends.get(&progress.partition).copied().filter(|_| !progress.waits_for_letters),
+        };
+        let positions: Vec<Position> = progress.iter().map(position).collect();
+        for Position { partition, next_offset, end_offset } in
+            self.watch.observe(Moment::now(), |partition| assigned.contains_key(partition), &positions)
+        {
+            error!(
+                "{partition} is not read on: it stands at offset {next_offset} of {} although its broker answers. The \
+                 Kafka client is made anew; if that does not help, look at the broker that leads the partition and \
+                 at what stands between, then restart this instance",
+                end_offset.unwrap_or(next_offset)
+            );
+            self.shared.rebuild(Rebuild::Stalled);
+        }
+        self.shared.published.stalled_partitions.store(self.watch.stalled(), Ordering::Relaxed);
     }
 
     /// How far everything is read, once it is read to `ends` or after `patience`.
@@ -328,6 +380,7 @@ impl Rounds {
         ProcessState {
             tracked: self.tracked,
             kafka_up,
+            stalled_partitions: self.watch.stalled(),
             partitions: progress.iter().map(|p| partition_state(p, ends, now)).collect(),
             topics: self.topics.partitions(progress.iter().map(|p| &p.partition)),
             ..ProcessState::default()

@@ -3,12 +3,11 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant as Moment};
 
-use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::KafkaResult;
 use rdkafka::types::RDKafkaRespErr;
 
 use crate::kafka::TopicPartition;
-use crate::kafka::client::Events;
 
 /// Partitions are hardly ever added, and every question is a request to a broker.
 const ASK_EVERY: Duration = Duration::from_secs(30);
@@ -27,7 +26,7 @@ impl Topics {
     }
 
     /// Asks again where the last answer is old. An error changes nothing.
-    pub fn refresh(&mut self, consumer: &BaseConsumer<Events>, timeout: Duration) -> KafkaResult<()> {
+    pub fn refresh(&mut self, consumer: &BaseConsumer<impl ConsumerContext>, timeout: Duration) -> KafkaResult<()> {
         if self.next_question.is_some_and(|due| Moment::now() < due) {
             return Ok(());
         }
@@ -35,7 +34,7 @@ impl Topics {
     }
 
     /// Asks Kafka.
-    pub fn ask(&mut self, consumer: &BaseConsumer<Events>, timeout: Duration) -> KafkaResult<()> {
+    pub fn ask(&mut self, consumer: &BaseConsumer<impl ConsumerContext>, timeout: Duration) -> KafkaResult<()> {
         for name in &self.names {
             let metadata = consumer.fetch_metadata(Some(name), timeout)?;
             let Some(topic) = metadata.topics().iter().find(|topic| topic.name() == name) else { continue };
@@ -52,6 +51,11 @@ impl Topics {
     /// The first topic that is not there, as far as Kafka tells.
     pub fn missing(&self) -> Option<&str> {
         self.names.iter().map(String::as_str).find(|&name| self.partitions.get(name).is_none_or(|&count| count == 0))
+    }
+
+    /// The partitions of all topics together.
+    pub fn total(&self) -> u64 {
+        self.partitions.values().sum()
     }
 
     /// The partitions of each topic: an assigned one is there, also where it was added after the last answer.

@@ -1,7 +1,7 @@
 //! Every rule a configuration must obey: from the merged layers to [`Settings`], or all that is wrong.
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use jiff::tz::{TimeZone, TimeZoneName};
@@ -14,10 +14,13 @@ use super::layers::{Entry, Layers, Node, Value};
 use super::librdkafka::{self, Property, Refusal, is_secret};
 use super::problem::{Origin, Problem, nearest};
 use super::read::{At, Reader};
+use super::rejecting;
+use super::store_url;
 use super::{Clock, Http, Kafka, Settings, Snapshot, Time, Windows};
 
 const MILLISECOND: Span = Span::from_millis(1);
 const SECOND: Span = Span::from_millis(1_000);
+const TEN_SECONDS: Span = Span::from_millis(10_000);
 
 /// Checks everything; relative paths start at `directory`.
 pub(super) fn settings(layers: Layers, directory: &Path) -> Result<Settings, Vec<Problem>> {
@@ -62,8 +65,21 @@ fn kafka(r: &mut Reader, directory: &Path) -> Option<Kafka> {
     let topics = r.read("kafka", "topics", |r, name, node| r.list(name, node, topic));
     let topics = topics.and_then(|list| unique(r, "topic", list));
     let group_id = r.read("kafka", "group_id", Reader::text);
+    let framing = rejecting::framing(r);
+    let on_rejected = rejecting::on_rejected(r, topics.as_deref());
+    let prefetch_bytes = r.read("kafka", "prefetch_bytes", |r, name, node| r.count(name, node, 65_536));
+    let stall_timeout = r.read("kafka", "stall_timeout", |r, name, node| r.span(name, node, TEN_SECONDS));
     let librdkafka = properties(r, directory);
-    Some(Kafka { brokers: brokers?, topics: topics?, group_id: group_id?, librdkafka: librdkafka? })
+    Some(Kafka {
+        brokers: brokers?,
+        topics: topics?,
+        group_id: group_id?,
+        framing: framing?,
+        on_rejected: on_rejected?,
+        prefetch_bytes: prefetch_bytes? as u64,
+        stall_timeout: wait(stall_timeout?),
+        librdkafka: librdkafka?,
+    })
 }
 
 fn broker(r: &mut Reader, name: &str, node: &Node) -> Option<String> {
@@ -86,7 +102,7 @@ fn broker(r: &mut Reader, name: &str, node: &Node) -> Option<String> {
     Some(text)
 }
 
-fn topic(r: &mut Reader, name: &str, node: &Node) -> Option<String> {
+pub(super) fn topic(r: &mut Reader, name: &str, node: &Node) -> Option<String> {
     let text = r.text(name, node)?;
     let legal = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
     if text.len() > 249 || text == "." || text == ".." || !text.chars().all(legal) {
@@ -115,10 +131,16 @@ fn properties(r: &mut Reader, directory: &Path) -> Option<Vec<Property>> {
     let typed = std::mem::take(&mut r.layers.properties);
     let mut properties = Vec::with_capacity(typed.len());
     let mut complete = true;
+    let names: Vec<_> = typed.iter().map(|(name, (origin, _))| (name.clone(), origin.clone())).collect();
     for (name, (name_origin, node)) in typed {
         match property(r, directory, &name, &name_origin, &node) {
             Some(property) => properties.push(property),
             None => complete = false,
+        }
+    }
+    for (name, origin) in names {
+        if let Some(why) = librdkafka::conflict(&name, &properties) {
+            return r.wrong(&origin, format!("`{name}` is not for you to set with group.protocol = \"consumer\""), why);
         }
     }
     complete.then_some(properties)
@@ -235,49 +257,10 @@ fn zone(r: &mut Reader, name: &str, node: &Node) -> Option<TimeZone> {
 }
 
 fn snapshot(r: &mut Reader) -> Option<Snapshot> {
-    let directory = r.read("snapshot", "store", store);
+    let store = r.read("snapshot", "store", store_url::read);
     let interval = r.read("snapshot", "interval", |r, name, node| r.span(name, node, SECOND));
     let keep = r.read("snapshot", "keep", |r, name, node| r.count(name, node, 1));
-    Some(Snapshot { directory: directory?, interval: wait(interval?), keep: keep? })
-}
-
-/// The directory that a `file://` URL names.
-fn store(r: &mut Reader, name: &str, node: &Node) -> Option<PathBuf> {
-    const REMEDY: &str = "write an absolute path as a URL, such as \"file:///var/lib/churnwatch\"";
-    let text = r.text(name, node)?;
-    let path = match text.split_once("://") {
-        Some(("file", path)) => path,
-        Some((scheme, _)) => {
-            return r.wrong(
-                &node.origin,
-                format!("`{name}`: stores of the kind {scheme}:// are not supported"),
-                REMEDY,
-            );
-        }
-        None => return r.wrong(&node.origin, format!("`{name}`: {text:?} is not a URL"), REMEDY),
-    };
-    let path = path.strip_prefix("localhost").unwrap_or(path);
-    if !path.starts_with('/') {
-        return r.wrong(&node.origin, format!("`{name}`: {text:?} does not name an absolute path"), REMEDY);
-    }
-    match percent_decoded(path) {
-        Some(path) => Some(PathBuf::from(path)),
-        None => r.wrong(&node.origin, format!("`{name}`: {text:?} has a stray %"), "write %25 for a percent sign"),
-    }
-}
-
-fn percent_decoded(text: &str) -> Option<String> {
-    let mut bytes = text.bytes();
-    let mut out = Vec::with_capacity(text.len());
-    while let Some(byte) = bytes.next() {
-        out.push(if byte == b'%' {
-            let mut digit = || char::from(bytes.next()?).to_digit(16);
-            (digit()? * 16 + digit()?) as u8
-        } else {
-            byte
-        });
-    }
-    String::from_utf8(out).ok()
+    Some(Snapshot { store: store?, interval: wait(interval?), keep: keep? })
 }
 
 fn http(r: &mut Reader) -> Option<Http> {

@@ -7,9 +7,22 @@ use super::problem::{Origin, Problem, nearest};
 use super::read::Reader;
 use super::schema::section;
 
-/// Labels that every cohort gauge, or Prometheus itself, uses already. `everyone` is the grouping by nothing.
-const RESERVED: [&str; 10] =
-    ["cohort_by", "window", "currency", "reason", "class", "le", "quantile", "instance", "job", "everyone"];
+/// Labels that every cohort gauge, Prometheus itself, or the recording rules' sums over instances use already.
+/// `everyone` is the grouping by nothing.
+const RESERVED: [&str; 12] = [
+    "cohort_by",
+    "window",
+    "currency",
+    "reason",
+    "class",
+    "le",
+    "quantile",
+    "instance",
+    "job",
+    "pod",
+    "namespace",
+    "everyone",
+];
 
 /// The declared dimensions and the groupings, `everyone` first.
 pub(super) fn read(r: &mut Reader) -> Option<(Vec<Dimension>, Vec<Grouping>)> {

@@ -34,7 +34,7 @@ pub(super) fn is_secret(name: &str) -> bool {
 }
 
 /// Properties that churnwatch sets itself: name, and why, ending in what to do instead.
-const OURS: [(&str, &str); 14] = [
+const OURS: [(&str, &str); 15] = [
     ("bootstrap.servers", "set kafka.brokers instead"),
     ("metadata.broker.list", "set kafka.brokers instead"),
     ("group.id", "set kafka.group_id instead"),
@@ -43,6 +43,10 @@ const OURS: [(&str, &str); 14] = [
     ("enable.auto.offset.store", "an offset counts only once a durable snapshot covers it; remove the line"),
     ("auto.offset.reset", "reading starts at the snapshot's offset, else at the beginning; remove the line"),
     ("enable.partition.eof", "the end of a partition is told by its end offset; remove the line"),
+    (
+        "partition.assignment.strategy",
+        "only cooperative-sticky lets the partitions that stay be read on while others move; remove the line",
+    ),
     ("statistics.interval.ms", "the consumer lag is taken from the statistics; remove the line"),
     ("log.queue", "the client's log lines appear in churnwatch's own log; remove the line"),
     ("acks", "an import counts a record only once every replica in sync has it; remove the line"),
@@ -51,8 +55,27 @@ const OURS: [(&str, &str); 14] = [
     ("transactional.id", "churnwatch does not write in transactions; remove the line"),
 ];
 
+/// Decides who assigns the partitions.
+pub(super) const GROUP_PROTOCOL: &str = "group.protocol";
+
+/// Properties of the classic protocol, and what to do instead where the brokers assign.
+const CLASSIC: [(&str, &str); 3] = [
+    ("session.timeout.ms", "the brokers decide it: set group.consumer.session.timeout.ms there, and remove the line"),
+    (
+        "heartbeat.interval.ms",
+        "the brokers decide it: set group.consumer.heartbeat.interval.ms there, and remove the line",
+    ),
+    ("group.protocol.type", "it belongs to the classic protocol; remove the line"),
+];
+
+/// Why a property cannot be beside the others, where it cannot.
+pub(super) fn conflict(name: &str, all: &[Property]) -> Option<&'static str> {
+    let by_brokers = all.iter().any(|property| property.name == GROUP_PROTOCOL && property.value == "consumer");
+    CLASSIC.iter().find(|(classic, _)| by_brokers && *classic == name).map(|(_, why)| *why)
+}
+
 /// Names to suggest where one is unknown: what deployments commonly set.
-pub(super) const COMMON: [&str; 38] = [
+pub(super) const COMMON: [&str; 37] = [
     "broker.address.family",
     "check.crcs",
     "client.dns.lookup",
@@ -72,7 +95,6 @@ pub(super) const COMMON: [&str; 38] = [
     "max.partition.fetch.bytes",
     "max.poll.interval.ms",
     "metadata.max.age.ms",
-    "partition.assignment.strategy",
     "queued.max.messages.kbytes",
     "queued.min.messages",
     "reconnect.backoff.max.ms",

@@ -10,16 +10,21 @@ mod layers;
 mod librdkafka;
 mod problem;
 mod read;
+mod rejecting;
 mod schema;
+mod store_url;
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use jiff::tz::TimeZone;
 use rdkafka::ClientConfig;
+use url::Url;
 
 use crate::cohort::{Definitions, Dimension, Grouping, Lifecycle, Window};
+use crate::framing::Framing;
 use crate::time::{Grid, Instant, Span};
 
 pub use docs::{configuration_markdown, reference_toml};
@@ -49,6 +54,12 @@ pub struct Kafka {
     /// May be empty: see [`Settings::check_topics`].
     pub topics: Vec<String>,
     pub group_id: String,
+    pub framing: Framing,
+    pub on_rejected: OnRejected,
+    /// How much may be read ahead, over all partitions.
+    pub prefetch_bytes: u64,
+    /// How long a partition may stand still while there is something to read.
+    pub stall_timeout: Duration,
     /// In the order of their names; none of those that churnwatch sets itself.
     pub librdkafka: Vec<Property>,
 }
@@ -57,6 +68,12 @@ impl Kafka {
     /// The brokers as the client wants them.
     pub fn bootstrap_servers(&self) -> String {
         self.brokers.join(",")
+    }
+
+    /// Who assigns the partitions: `classic`, a member of the group; `consumer`, the brokers.
+    pub fn group_protocol(&self) -> &str {
+        let set = self.librdkafka.iter().find(|property| property.name == librdkafka::GROUP_PROTOCOL);
+        set.map_or("classic", |property| &property.value)
     }
 
     /// A client of these brokers with the user's properties; what churnwatch sets itself comes on top.
@@ -68,6 +85,18 @@ impl Kafka {
         }
         config
     }
+}
+
+/// What becomes of a record that breaks the contract, besides being counted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum OnRejected {
+    Skip,
+    /// The process ends.
+    Fail,
+    /// It is written to the topic.
+    DeadLetter {
+        topic: String,
+    },
 }
 
 /// `[windows]`
@@ -99,10 +128,26 @@ pub enum Clock {
 /// `[snapshot]`
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Snapshot {
-    /// The path of `snapshot.store`.
-    pub directory: PathBuf,
+    pub store: StoreUrl,
     pub interval: Duration,
     pub keep: usize,
+}
+
+/// `snapshot.store`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StoreUrl {
+    Directory(PathBuf),
+    /// A bucket or container, or a part of one.
+    Objects(Url),
+}
+
+impl fmt::Display for StoreUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Directory(path) => write!(f, "{}", path.display()),
+            Self::Objects(url) => write!(f, "{url}"),
+        }
+    }
 }
 
 /// `[http]`

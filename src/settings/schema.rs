@@ -59,6 +59,48 @@ pub(super) const SECTIONS: &[Section] = &[
                 doc: "The consumer group. Instances of the same group share the partitions among them.",
             },
             Key {
+                name: "framing",
+                kind: r#""detect", "bare" or "confluent""#,
+                default: Some(r#""detect""#),
+                example: "",
+                doc: "How a record's value holds the message: `bare`, as protobuf alone; `confluent`, behind the prefix of a \
+                      schema registry's serializers, or bare with the schema's id in the header `__value_schema_id`; `detect`, \
+                      behind the prefix where there is one. The schema's first message is meant, and no registry is asked.",
+            },
+            Key {
+                name: "on_rejected",
+                kind: r#""skip", "fail" or "dead_letter""#,
+                default: None,
+                example: r#""dead_letter""#,
+                doc: "What becomes of a record that breaks the contract, besides being counted: `skip`, nothing; `fail`, the \
+                      process ends with an error that names it; `dead_letter`, it is written to dead_letter_topic. Default: \
+                      `skip`, or `dead_letter` where a dead_letter_topic is named.",
+            },
+            Key {
+                name: "dead_letter_topic",
+                kind: "name",
+                default: None,
+                example: r#""customer-lifecycle-dead-letters""#,
+                doc: "Where rejected records are kept, as they were, with headers that say where each came from and what is \
+                      wrong with it. It is not created: do that first.",
+            },
+            Key {
+                name: "prefetch_bytes",
+                kind: "integer",
+                default: Some("67108864"),
+                example: "",
+                doc: "How much of the topics may be read ahead of the counting, over all partitions, which share it equally; each \
+                      has at least 65536. `queued.max.messages.kbytes` in `librdkafka` takes its place, and counts per partition.",
+            },
+            Key {
+                name: "stall_timeout",
+                kind: "duration",
+                default: Some(r#""1m""#),
+                example: "",
+                doc: "How long a partition may stand still while its broker says that there is more to read, before the Kafka client \
+                      is made anew. At least 10s.",
+            },
+            Key {
                 name: LIBRDKAFKA,
                 kind: "table of client properties",
                 default: None,
@@ -212,7 +254,10 @@ pub(super) const SECTIONS: &[Section] = &[
                 kind: "URL",
                 default: Some(r#""file:///var/lib/churnwatch""#),
                 example: "",
-                doc: "The directory of the snapshots, as `file:///path`. It is created where it is absent.",
+                doc: "Where the snapshots are kept: a directory as `file:///path`, created where it is absent, or a part of a \
+                      bucket or container as `s3://bucket/prefix`, `gs://bucket/prefix`, `az://container/prefix` or \
+                      `abfss://container@account.dfs.core.windows.net/prefix`. Instances of a group need the same one, groups \
+                      one each. Credentials come from the environment: `AWS_*`, `GOOGLE_*`, `AZURE_*`.",
             },
             Key {
                 name: "interval",

@@ -24,6 +24,9 @@ fn the_defaults() {
     assert_eq!(s.kafka.brokers, ["localhost:9092"]);
     assert!(s.kafka.topics.is_empty() && s.kafka.librdkafka.is_empty());
     assert_eq!(s.kafka.group_id, "churnwatch");
+    assert_eq!((s.kafka.prefetch_bytes, s.kafka.stall_timeout), (64 << 20, Duration::from_secs(60)));
+    assert_eq!(s.kafka.group_protocol(), "classic");
+    assert_eq!((s.kafka.framing, s.kafka.on_rejected), (Framing::Detect, OnRejected::Skip));
     let windows: Vec<_> = s.windows.lengths.iter().map(|w| (w.label.as_str(), w.length)).collect();
     assert_eq!(windows, [("1d", Span::DAY), ("7d", Span::days(7)), ("30d", Span::days(30))]);
     assert_eq!((s.windows.grid.step(), s.windows.max_cohorts), (Span::HOUR, 1000));
@@ -31,7 +34,7 @@ fn the_defaults() {
     assert_eq!(s.lifecycle, Lifecycle { inactivity_timeout: None, grace_period: Span::ZERO });
     assert_eq!((s.time.clock, s.time.max_future, s.time.complete_since), (Clock::Wall, Span::HOUR, None));
     assert_eq!(s.time.zone.iana_name(), Some("UTC"));
-    assert_eq!(s.snapshot.directory, Path::new("/var/lib/churnwatch"));
+    assert_eq!(s.snapshot.store, StoreUrl::Directory("/var/lib/churnwatch".into()));
     assert_eq!((s.snapshot.interval, s.snapshot.keep), (Duration::from_secs(30), 3));
     assert_eq!(s.http.listen.to_string(), "0.0.0.0:8642");
     assert_eq!(s.http.publish_interval, Duration::from_secs(5));
@@ -44,6 +47,11 @@ fn every_key_is_read() {
         brokers = ["a:1", "b:2"]
         topics = "events"
         group_id = "g"
+        framing = "confluent"
+        on_rejected = "dead_letter"
+        dead_letter_topic = "rejects"
+        prefetch_bytes = 1000000
+        stall_timeout = "2m"
         [kafka.librdkafka]
         "sasl.mechanism" = "PLAIN"
         session.timeout.ms = 45000
@@ -80,7 +88,10 @@ fn every_key_is_read() {
     "#)
     .unwrap();
     assert_eq!(s.kafka.bootstrap_servers(), "a:1,b:2");
+    assert_eq!((s.kafka.prefetch_bytes, s.kafka.stall_timeout), (1_000_000, Duration::from_secs(120)));
     assert_eq!((s.kafka.topics.as_slice(), s.kafka.group_id.as_str()), (["events".to_owned()].as_slice(), "g"));
+    let on_rejected = OnRejected::DeadLetter { topic: "rejects".to_owned() };
+    assert_eq!((s.kafka.framing, &s.kafka.on_rejected), (Framing::Confluent, &on_rejected));
     let properties: Vec<_> = s.kafka.librdkafka.iter().map(ToString::to_string).collect();
     assert_eq!(properties, ["sasl.mechanism=PLAIN", "session.timeout.ms=45000", "socket.keepalive.enable=true"]);
     let d = s.definitions();
@@ -96,7 +107,7 @@ fn every_key_is_read() {
     assert_eq!(d.zone.iana_name(), Some("Europe/Berlin"));
     assert_eq!(d.complete_since.unwrap().to_string(), "2025-12-31T23:00:00Z");
     assert_eq!((s.time.clock, s.time.max_future), (Clock::Event, Span::ZERO));
-    assert_eq!((s.snapshot.directory.as_path(), s.snapshot.keep), (Path::new("/a b"), 1));
+    assert_eq!((&s.snapshot.store, s.snapshot.keep), (&StoreUrl::Directory("/a b".into()), 1));
     assert_eq!(s.http.publish_interval, Duration::from_millis(500));
 }
 
@@ -170,9 +181,9 @@ fn unknown_names_get_the_nearest() {
         &["c.toml:2:1: unknown key `keep` in `http`; `keep` belongs in the section [snapshot]"],
     );
     refused(
-        "[kafka]\ndead_letter_topic = 'x'",
+        "[kafka]\nexactly_once = 'x'",
         &[
-            "c.toml:2:1: unknown key `dead_letter_topic` in `kafka`; the keys of `kafka` are `brokers`, `topics`, `group_id`, `librdkafka`",
+            "c.toml:2:1: unknown key `exactly_once` in `kafka`; the keys of `kafka` are `brokers`, `topics`, `group_id`, `framing`, `on_rejected`, `dead_letter_topic`, `prefetch_bytes`, `stall_timeout`, `librdkafka`",
         ],
     );
     refused(
@@ -235,6 +246,7 @@ fn dimensions_are_checked() {
         ("__name", "Prometheus's own"),
         ("window", "is reserved"),
         ("instance", "is reserved"),
+        ("pod", "is reserved"),
         ("everyone", "is reserved"),
         ("signup_week", "is built in"),
     ] {
@@ -280,12 +292,24 @@ fn kafka_is_checked() {
         ("topics = ['a', 'a']", "the topic \"a\" is listed twice"),
         ("topics = [1]", "`kafka.topics` is a number; write a string"),
         ("group_id = ''", "`kafka.group_id` is empty"),
+        ("framing = 'avro'", "`kafka.framing` is \"avro\"; write \"detect\" or \"bare\" or \"confluent\""),
+        ("on_rejected = 'dead_leter'", "did you mean \"dead_letter\"?"),
+        ("on_rejected = 'dead_letter'", "there is no topic for dead letters; name it: dead_letter_topic = "),
+        ("dead_letter_topic = 'a'\ntopics = ['b', 'a']", "\"a\" is one of kafka.topics; name another topic"),
+        ("dead_letter_topic = 'a b'", "is not the name of a topic"),
         ("librdkafka = 1", "`kafka.librdkafka` is a number, and must be a table"),
         ("librdkafka = { 'enable.auto.commit' = true }", "not for you to set; an offset is committed only once"),
         ("librdkafka.bootstrap.servers = 'a'", "not for you to set; set kafka.brokers instead"),
         ("librdkafka.sasl.mechanims = 'PLAIN'", "no property `sasl.mechanims`; did you mean `sasl.mechanism`?"),
         ("librdkafka.session.timeout.ms = 'soon'", "`session.timeout.ms`: "),
         ("librdkafka.client.id = ['a']", "`client.id` is a list"),
+        ("librdkafka.partition.assignment.strategy = 'range'", "only cooperative-sticky lets the partitions that stay"),
+        (
+            "librdkafka = { 'group.protocol' = 'consumer', 'session.timeout.ms' = 9000 }",
+            "`session.timeout.ms` is not for you to set with group.protocol = \"consumer\"; the brokers decide it",
+        ),
+        ("prefetch_bytes = 1000", "`kafka.prefetch_bytes`"),
+        ("stall_timeout = '1s'", "`kafka.stall_timeout`"),
         ("librdkafka.sasl.password = { file = '/nowhere/at/all' }", "cannot read /nowhere/at/all: "),
     ] {
         let error = of(&format!("[kafka]\n{line}")).unwrap_err().to_string();
@@ -298,14 +322,54 @@ fn kafka_is_checked() {
 }
 
 #[test]
+fn a_store_is_a_directory_or_a_bucket() {
+    let store = |url: &str| of(&format!("[snapshot]\nstore = '{url}'")).unwrap().snapshot.store;
+    assert_eq!(store("file://localhost/a%20b"), StoreUrl::Directory("/a b".into()));
+    for url in [
+        "s3://bucket/prefix",
+        "s3a://bucket/",
+        "gs://bucket/a/b",
+        "az://container/a",
+        "abfss://container@account.dfs.core.windows.net/a",
+        "https://account.blob.core.windows.net/container/a",
+        "https://bucket.s3.eu-central-1.amazonaws.com/a",
+    ] {
+        assert_eq!(store(url), StoreUrl::Objects(url.parse().unwrap()));
+    }
+}
+
+#[test]
+fn a_named_dead_letter_topic_is_used_unless_told_otherwise() {
+    let on_rejected = |lines: &str| of(&format!("[kafka]\n{lines}")).unwrap().kafka.on_rejected;
+    let dead_letter = OnRejected::DeadLetter { topic: "a".to_owned() };
+    assert_eq!(on_rejected("dead_letter_topic = 'a'"), dead_letter);
+    assert_eq!(on_rejected("dead_letter_topic = 'a'\non_rejected = 'dead_letter'"), dead_letter);
+    assert_eq!(on_rejected("dead_letter_topic = 'a'\non_rejected = 'skip'"), OnRejected::Skip);
+    assert_eq!(on_rejected("on_rejected = 'fail'"), OnRejected::Fail);
+}
+
+#[test]
 fn the_rest_is_checked() {
     for (text, why) in [
         ("[lifecycle]\ninactivity_timeout = '0s'", "`lifecycle.inactivity_timeout` is 0s; write 1ms or more"),
         ("[lifecycle]\ngrace_period = 0", "`lifecycle.grace_period` is a number; write a number and a unit"),
         ("[time]\ncomplete_since = 2026-01-01", "is not a time with an offset from UTC"),
         ("[time]\ncomplete_since = true", "`time.complete_since` is a boolean"),
-        ("[snapshot]\nstore = '/var/lib'", "\"/var/lib\" is not a URL; write an absolute path as a URL"),
-        ("[snapshot]\nstore = 's3://bucket/prefix'", "stores of the kind s3:// are not supported"),
+        (
+            "[snapshot]\nstore = '/var/lib'",
+            "\"/var/lib\" is not a URL; write a URL such as \"file:///var/lib/churnwatch\"",
+        ),
+        (
+            "[snapshot]\nstore = 'ftp://host/a'",
+            "\"ftp://host/a\" is no store that churnwatch knows; write a URL such as",
+        ),
+        ("[snapshot]\nstore = 'https://example.com/a'", "is no store that churnwatch knows"),
+        ("[snapshot]\nstore = 's3:///prefix'", "names no bucket; write a URL such as"),
+        ("[snapshot]\nstore = 's3://key:secret@bucket'", "credentials and options do not belong in the URL; take away"),
+        (
+            "[snapshot]\nstore = 's3://bucket/a?region=eu'",
+            "credentials and options do not belong in the URL; take away",
+        ),
         ("[snapshot]\nstore = 'file://var/lib'", "does not name an absolute path"),
         ("[snapshot]\nstore = 'file:///a%2'", "has a stray %"),
         ("[snapshot]\ninterval = '10ms'", "`snapshot.interval` is 10ms; write 1s or more"),

@@ -137,6 +137,11 @@ impl Shard {
         outcome
     }
 
+    /// Counts a record that holds no message.
+    pub fn reject(&mut self, why: Rejection) -> Outcome {
+        self.take_in(Err(why.into()))
+    }
+
     /// As [`Self::consume`], for an event that is decoded already.
     pub fn consume_message(&mut self, message: &LifecycleEvent, latest_event_time: Option<Instant>) -> Outcome {
         self.take_in(decode::validate(message, latest_event_time))

@@ -22,12 +22,18 @@ pub struct SettingsMismatch {
 pub enum StoreError {
     #[error(transparent)]
     Settings(#[from] SettingsMismatch),
-    /// It does not answer, or not now.
+    /// It does not answer, or not now, or not for this partition.
     #[error("the snapshot store does not serve {place} at the moment: {error}")]
     Unavailable { place: String, error: io::Error },
-    /// It answers, and says no.
+    /// It says no to everything.
     #[error("the snapshot store, {place}: {error}")]
     Refused { place: String, error: io::Error },
+    /// It would let an instance that lost a partition write over the snapshots of the one that has it.
+    #[error(
+        "the snapshot store, {place}: it wrote over an object that was to be created only if absent (If-None-Match), \
+         and so cannot keep two instances apart: use a store that honours conditional writes"
+    )]
+    Overwrites { place: String },
     #[error(
         "the snapshot {place} has format version {version}, which this version of churnwatch does not read: run the \
          one that wrote it, or start once with `churnwatch run --rebuild`, which reads the topic from its beginning"
@@ -41,7 +47,8 @@ impl StoreError {
         matches!(self, Self::Unavailable { .. })
     }
 
-    pub(super) fn new(place: String, error: io::Error) -> Self {
+    /// From trying the store as a whole.
+    pub(super) fn of_check(place: String, error: io::Error) -> Self {
         if is_transient(error.kind()) { Self::Unavailable { place, error } } else { Self::Refused { place, error } }
     }
 }

@@ -6,23 +6,29 @@
 
 mod directory;
 mod error;
+mod files;
 mod name;
+mod objects;
 #[cfg(test)]
 mod tests;
 
 use std::io::{self, Read};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
+use bytes::Bytes;
 use tracing::{info, warn};
 
 use crate::kafka::TopicPartition;
-use crate::settings;
+use crate::settings::{self, StoreUrl};
 use crate::snapshot::{Header, RestoreError};
 
 use directory::Directory;
 pub use error::{SaveError, SettingsMismatch, StoreError};
+use files::{Created, Files};
 pub use name::Epoch;
 use name::{Age, Listing, Name};
+use objects::Objects;
 
 /// How often a name that is taken, or a file that vanishes, is answered by looking again.
 const ATTEMPTS: usize = 10;
@@ -30,8 +36,10 @@ const ATTEMPTS: usize = 10;
 /// Where snapshots are kept. Calls block.
 #[derive(Clone, Debug)]
 pub struct Store {
-    directory: Arc<Directory>,
+    files: Arc<dyn Files>,
     keep: usize,
+    /// Whether it was seen to refuse to overwrite.
+    checked: Arc<AtomicBool>,
 }
 
 /// What restoring a partition came to.
@@ -51,39 +59,66 @@ pub struct Newest<T> {
     pub size_bytes: u64,
 }
 
-/// What came of making a file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Created {
-    New,
-    /// There is one of that name.
-    TakenAlready,
-}
-
 impl Store {
-    /// Opens the store, creating its directory where it is not there.
+    /// Opens the store, creating its directory where it is not there; an object store is not asked anything yet.
     pub fn open(snapshot: &settings::Snapshot) -> Result<Self, StoreError> {
-        let path = &snapshot.directory;
-        let directory = Directory::open(path).map_err(|error| StoreError::new(path.display().to_string(), error))?;
-        Ok(Self { directory: Arc::new(directory), keep: snapshot.keep.max(1) })
+        Self::open_with(snapshot, &[])
+    }
+
+    /// As [`Self::open`], with options of an object store that go over those of the environment: named as its variables
+    /// are, in lower case.
+    pub fn open_with(snapshot: &settings::Snapshot, options: &[(&str, &str)]) -> Result<Self, StoreError> {
+        let files: io::Result<Arc<dyn Files>> = match &snapshot.store {
+            StoreUrl::Directory(path) => Directory::open(path).map(|directory| Arc::new(directory) as _),
+            StoreUrl::Objects(url) => Objects::open(url, options).map(|objects| Arc::new(objects) as _),
+        };
+        let files = files.map_err(|error| StoreError::Refused { place: snapshot.store.to_string(), error })?;
+        Ok(Self::over(files, snapshot.keep))
+    }
+
+    fn over(files: Arc<dyn Files>, keep: usize) -> Self {
+        Self { files, keep: keep.max(1), checked: Arc::default() }
+    }
+
+    /// Whether the store answers, lists, and refuses to overwrite, without which a claim would mean nothing.
+    pub fn check(&self) -> Result<(), StoreError> {
+        const ROOT: &str = "";
+        let mut random = [0; 8];
+        getrandom::fill(&mut random)
+            .map_err(|error| StoreError::of_check(self.files.place(ROOT, ""), io::Error::other(error)))?;
+        let name = format!("probe-{:016x}", u64::from_ne_bytes(random));
+        let create = || self.files.create(ROOT, &name, Bytes::from_static(b"probe"));
+        // Taken the first time already: by an attempt of ours whose answer was lost.
+        let again = create().and_then(|_| create());
+        let removed = self.files.remove(ROOT, &name);
+        let refused = |error| StoreError::of_check(self.files.place(ROOT, &name), error);
+        if again.map_err(refused)? == Created::New {
+            return Err(StoreError::Overwrites { place: self.files.place(ROOT, "") });
+        }
+        removed.and_then(|()| self.files.list(ROOT)).map_err(refused)?;
+        self.checked.store(true, Ordering::Release);
+        Ok(())
     }
 
     /// Claims a partition: from now on what an earlier claim saves is refused.
     pub fn claim(&self, partition: &TopicPartition) -> Result<Epoch, StoreError> {
+        if !self.checked.load(Ordering::Acquire) {
+            self.check()?;
+        }
         let folder = folder(partition);
-        let mut epoch = self.list(&folder)?.epoch();
-        for _ in 0..ATTEMPTS {
-            epoch = Epoch(epoch.0.saturating_add(1));
-            let name = Name::Claim(epoch).to_string();
-            match self.directory.create_empty(&folder, &name).map_err(|error| self.error(&folder, &name, error))? {
-                Created::New => {
-                    self.directory.tidy(&folder);
-                    return Ok(epoch);
-                }
-                Created::TakenAlready => epoch = epoch.max(self.list(&folder)?.epoch()),
+        let epoch = Epoch(self.list(&folder)?.epoch().0.saturating_add(1));
+        let name = Name::Claim(epoch).to_string();
+        match self.create(&folder, &name, Bytes::new())? {
+            Created::New => {
+                self.files.tidy(&folder, epoch);
+                Ok(epoch)
+            }
+            // Perhaps by the rightful owner, while this one was slow: not tried again before it is known to be wanted.
+            Created::TakenAlready => {
+                let contended = io::Error::new(io::ErrorKind::ResourceBusy, "claimed by another at the same moment");
+                Err(self.error(&folder, &name, contended))
             }
         }
-        let contended = io::Error::new(io::ErrorKind::ResourceBusy, "others keep claiming the partition");
-        Err(self.error(&folder, &Name::Claim(epoch).to_string(), contended))
     }
 
     /// Reads a partition's newest snapshot that `read` can read. Each one that it cannot is named in the log.
@@ -103,7 +138,7 @@ impl Store {
                     Ok(Some(newest)) => return Ok(Restored { newest: Some(newest), unreadable: unreadable.len() }),
                     Ok(None) => unreadable.push(name),
                     // An owner before has just removed it, so there is a newer one.
-                    Err(StoreError::Refused { error, .. }) if error.kind() == io::ErrorKind::NotFound => {
+                    Err(StoreError::Unavailable { error, .. }) if error.kind() == io::ErrorKind::NotFound => {
                         continue 'listing;
                     }
                     Err(error) => return Err(error),
@@ -124,16 +159,15 @@ impl Store {
         read: &mut impl FnMut(&mut dyn Read) -> Result<(Header, T), RestoreError>,
     ) -> Result<Option<Newest<T>>, StoreError> {
         let name = name.to_string();
-        let attempt =
-            self.directory.read(folder, &name).map_err(RestoreError::Io).and_then(|(size_bytes, mut input)| {
-                let (header, value) = read(&mut input)?;
-                if header.topic != *partition.topic || header.partition != partition.partition {
-                    let is = format!("a snapshot of {}[{}] in the wrong place", header.topic, header.partition);
-                    return Err(RestoreError::Damaged(is));
-                }
-                Ok(Newest { header, value, size_bytes })
-            });
-        let place = || self.directory.place(folder, &name);
+        let attempt = self.files.read(folder, &name).map_err(RestoreError::Io).and_then(|(size_bytes, mut input)| {
+            let (header, value) = read(&mut input)?;
+            if header.topic != *partition.topic || header.partition != partition.partition {
+                let is = format!("a snapshot of {}[{}] in the wrong place", header.topic, header.partition);
+                return Err(RestoreError::Damaged(is));
+            }
+            Ok(Newest { header, value, size_bytes })
+        });
+        let place = || self.files.place(folder, &name);
         match attempt {
             Ok(newest) => Ok(Some(newest)),
             Err(RestoreError::Settings { was, now }) => Err(SettingsMismatch { place: place(), was, now }.into()),
@@ -158,17 +192,17 @@ impl Store {
         partition: &TopicPartition,
         epoch: Epoch,
         next_offset: i64,
-        bytes: &[u8],
+        bytes: impl Into<Bytes>,
     ) -> Result<(), SaveError> {
         let folder = folder(partition);
+        let bytes = bytes.into();
         let mut sequence = 0;
         let mut created = Created::TakenAlready;
         for _ in 0..ATTEMPTS {
             // Taken: an attempt of ours that failed as it seemed, and came through after all.
             sequence = self.unfenced(&folder, epoch)?.last_sequence(epoch).max(sequence) + 1;
             let name = Name::Snapshot(Age { epoch, sequence, next_offset }).to_string();
-            created =
-                self.directory.create(&folder, &name, bytes).map_err(|error| self.error(&folder, &name, error))?;
+            created = self.create(&folder, &name, bytes.clone())?;
             if created == Created::New {
                 break;
             }
@@ -179,9 +213,8 @@ impl Store {
         }
         // Only now: who claims later than this listing restores what was just written.
         let listing = self.unfenced(&folder, epoch)?;
-        for name in listing.outdated(epoch, self.keep) {
-            self.remove(&folder, name);
-        }
+        drop(bytes);
+        self.prune(&folder, &listing.outdated(epoch, self.keep));
         Ok(())
     }
 
@@ -190,13 +223,13 @@ impl Store {
         let folder = folder(partition);
         let before = self.list(&folder)?.snapshots().len();
         let name = Name::SetAside(epoch).to_string();
-        self.directory.create_empty(&folder, &name).map_err(|error| self.error(&folder, &name, error))?;
-        info!("set aside {before} snapshots of {partition}: {} says so", self.directory.place(&folder, &name));
+        self.create(&folder, &name, Bytes::new())?;
+        info!("set aside {before} snapshots of {partition}: {} says so", self.files.place(&folder, &name));
         Ok(())
     }
 
     fn list(&self, folder: &str) -> Result<Listing, StoreError> {
-        let names = self.directory.list(folder).map_err(|error| self.error(folder, "", error))?;
+        let names = self.files.list(folder).map_err(|error| self.error(folder, "", error))?;
         Ok(Listing::new(names))
     }
 
@@ -208,17 +241,27 @@ impl Store {
     }
 
     /// Removing is tidying: what stays is tried again after the next snapshot.
-    fn remove(&self, folder: &str, name: Name) {
-        let name = name.to_string();
-        match self.directory.remove(folder, &name) {
-            Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => warn!("cannot remove the old {}: {error}", self.directory.place(folder, &name)),
+    fn prune(&self, folder: &str, names: &[Name]) {
+        for name in names.iter().map(Name::to_string) {
+            match self.files.remove(folder, &name) {
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => {
+                    warn!("cannot remove the old {}: {error}", self.files.place(folder, &name));
+                    return;
+                }
+            }
         }
     }
 
+    fn create(&self, folder: &str, name: &str, bytes: Bytes) -> Result<Created, StoreError> {
+        self.files.create(folder, name, bytes).map_err(|error| self.error(folder, name, error))
+    }
+
+    /// The store as a whole was seen to work: what goes wrong in one folder must not end the instance, for the next one
+    /// that is given the partition would end, too, until none is left.
     fn error(&self, folder: &str, name: &str, error: io::Error) -> StoreError {
-        StoreError::new(self.directory.place(folder, name), error)
+        StoreError::Unavailable { place: self.files.place(folder, name), error }
     }
 }
 

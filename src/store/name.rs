@@ -32,6 +32,15 @@ const SNAPSHOT: &str = ".snapshot";
 const CLAIM: &str = "claim-";
 const SET_ASIDE: &str = "set-aside-before-";
 
+impl Name {
+    pub fn epoch(&self) -> Epoch {
+        match self {
+            Self::Snapshot(age) | Self::Unclaimed(age) => age.epoch,
+            Self::Claim(epoch) | Self::SetAside(epoch) => *epoch,
+        }
+    }
+}
+
 impl fmt::Display for Name {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -93,11 +102,7 @@ impl Listing {
 
     /// The greatest epoch in any name; 0 where there is none.
     pub fn epoch(&self) -> Epoch {
-        let epochs = self.names.iter().map(|name| match name {
-            Name::Snapshot(age) | Name::Unclaimed(age) => age.epoch,
-            Name::Claim(epoch) | Name::SetAside(epoch) => *epoch,
-        });
-        epochs.max().unwrap_or(Epoch(0))
+        self.names.iter().map(Name::epoch).max().unwrap_or(Epoch(0))
     }
 
     /// The largest sequence number in that epoch; 0 where there is none.

@@ -2,13 +2,12 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use churnwatch::kafka::produce::Producer;
 use churnwatch::proto::LifecycleEvent;
 use churnwatch::run::Options;
 use churnwatch::settings::{Property, Settings};
 use tempfile::TempDir;
 
-use crate::kafka::fixture::{PARTITIONS, PATIENCE, Running, settings};
+use crate::kafka::fixture::{PARTITIONS, Running, produce, settings};
 use crate::support::apache_kafka;
 
 /// No event of the log is beyond the horizon, whenever it comes again.
@@ -54,12 +53,7 @@ impl Fixture {
     }
 
     pub fn produce(&self, events: &[LifecycleEvent]) {
-        let mut producer = Producer::new(&self.settings.kafka, self.topic()).unwrap();
-        for event in events {
-            producer.send(event).unwrap();
-        }
-        let delivered = producer.finish(PATIENCE, |_| {});
-        assert_eq!((delivered.acknowledged, delivered.failed), (events.len() as u64, 0));
+        produce(&self.settings, events);
     }
 
     pub fn start(&self) -> Running {

@@ -8,6 +8,7 @@ use std::io::Write as _;
 
 use churnwatch::decode::{Decoder, Refusal};
 use churnwatch::event::Rejection;
+use churnwatch::framing::Framing;
 use churnwatch::input::{EventReader, Format, from_json};
 use churnwatch::proto::{Activity, Changed, Ended, LifecycleEvent, Money, Renewed, Started, lifecycle_event::Event};
 use pbjson_types::Timestamp;
@@ -69,6 +70,28 @@ fn damaged_payloads_are_decoded_or_refused_within_bounds() {
     }
     // Else the mutations would show nothing.
     assert!(accepted > MUTATIONS / 50 && undecodable > MUTATIONS / 5, "{accepted} accepted, {undecodable} undecodable");
+}
+
+#[test]
+fn damaged_frames_hold_a_message_or_none() {
+    let prefixes = [&b"\x00\x00\x00\x00\x07\x00"[..], b"\x00\x00\x00\x00\x07\x02\x00", b"\x00\xff\xff\xff\xff\x01\x00"];
+    let frame = |(i, message): (usize, LifecycleEvent)| [prefixes[i % 3], &message.encode_to_vec()].concat();
+    let valid: Vec<_> = messages().into_iter().enumerate().map(frame).collect();
+    let mut dice = Dice(4);
+    let (mut accepted, mut unframed) = (0, 0);
+    for i in 0..MUTATIONS {
+        let value = mutate(&mut dice, &valid);
+        for framing in [Framing::Detect, Framing::Confluent, Framing::Bare] {
+            let mut decoder = Decoder::default();
+            let (found, peak) = peak_bytes(|| framing.message(&value, || i % 2 == 0).ok());
+            assert_eq!(peak, 0, "mutation {i}");
+            match found {
+                Some(message) => accepted += usize::from(decoder.decode(Some(message), None).is_ok()),
+                None => unframed += 1,
+            }
+        }
+    }
+    assert!(accepted > MUTATIONS / 50 && unframed > MUTATIONS / 50, "{accepted} accepted, {unframed} unframed");
 }
 
 /// A map's entry takes five bytes on the wire at least, and some hundred in memory.

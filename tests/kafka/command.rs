@@ -1,10 +1,7 @@
 //! The binary itself: `import`, `run` and `snapshot inspect`, ended by signals, gently and not.
 
 use std::fs;
-use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
-use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::mpsc;
 use std::time::Duration;
 
 use churnwatch::proto::LifecycleEvent;
@@ -14,76 +11,16 @@ use rand_chacha::ChaCha8Rng;
 use super::fixture::{Fixture, PATIENCE, TOPIC, configuration, difference, events, poll, replayed, settings};
 use super::reading::GROUPINGS;
 use crate::support::cdnow;
+use crate::support::process::{Run, churnwatch};
 
-/// `churnwatch run` as a process of its own, killed when dropped.
-struct Run {
-    child: Child,
-    url: String,
-}
-
-impl Run {
-    fn start(config: &PathBuf) -> Self {
-        let mut child = churnwatch()
-            .args(["run", "--config"])
-            .arg(config)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let (urls, url) = mpsc::channel();
-        let stderr = BufReader::new(child.stderr.take().unwrap());
-        // Reads to the end, or the child would block on a full pipe.
-        std::thread::spawn(move || {
-            for line in stderr.lines().map_while(Result::ok) {
-                if let Some((_, url)) = line.split_once("serving ") {
-                    let _ = urls.send(url.to_owned());
-                }
-                println!("{line}");
-            }
-        });
-        let url = url.recv_timeout(PATIENCE).unwrap();
-        Self { child, url }
-    }
-
-    /// The whole page of metrics; `None` while the server does not answer.
-    fn metrics(&self) -> Option<String> {
-        ureq::get(&self.url).call().ok()?.body_mut().read_to_string().ok()
-    }
-
-    fn await_page(&self, expected: &str) {
-        let mut last = String::new();
-        let matched = poll(|| {
-            last = self.metrics().unwrap_or_default();
-            last.contains(expected)
-        });
-        assert!(matched, "{}", difference(&last, expected));
-    }
-
-    fn terminate(mut self) -> ExitStatus {
-        let kill = Command::new("sh").arg("-c").arg(format!("kill -TERM {}", self.child.id())).status().unwrap();
-        assert!(kill.success());
-        self.child.wait().unwrap()
-    }
-
-    fn kill(mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
-    }
-}
-
-impl Drop for Run {
-    fn drop(&mut self) {
-        // It may have ended already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-fn churnwatch() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_churnwatch"));
-    command.env_remove("RUST_LOG").env_remove("CHURNWATCH_CONFIG");
-    command
+/// Waits until the page of metrics holds the expected text.
+pub fn await_page(run: &Run, expected: &str) {
+    let mut last = String::new();
+    let matched = poll(|| {
+        last = run.metrics().unwrap_or_default();
+        last.contains(expected)
+    });
+    assert!(matched, "{}", difference(&last, expected));
 }
 
 fn write_config(fixture: &Fixture, more: &str) -> PathBuf {
@@ -109,7 +46,7 @@ fn imported_events_are_served_and_sigterm_saves_them() {
     assert!(said.contains("events.jsonl:3001: ") && said.contains("events.jsonl:3002: "), "{said}");
 
     let run = Run::start(&config);
-    run.await_page(&replayed(&fixture.settings.definitions(), &events));
+    await_page(&run, &replayed(&fixture.settings.definitions(), &events));
     assert!(run.metrics().unwrap().contains("churnwatch_unkeyed_records_total 0\n"));
     assert_eq!(run.terminate().code(), Some(0));
 
@@ -216,7 +153,7 @@ fn twenty_kills_change_no_number() {
 
     let settings = settings(&fixture.broker.bootstrap_servers().unwrap(), fixture.directory.path(), PURCHASES);
     let run = Run::start(&config);
-    run.await_page(&replayed(&settings.definitions(), &events));
+    await_page(&run, &replayed(&settings.definitions(), &events));
     assert!(records(&run) < events.len() as f64, "the last one went on from snapshots");
     assert_eq!(run.terminate().code(), Some(0));
 }

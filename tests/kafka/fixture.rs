@@ -48,12 +48,7 @@ impl Fixture {
     }
 
     pub fn produce(&self, events: &[LifecycleEvent]) {
-        let mut producer = Producer::new(&self.settings.kafka, TOPIC).unwrap();
-        for event in events {
-            producer.send(event).unwrap();
-        }
-        let delivered = producer.finish(PATIENCE, |_| {});
-        assert_eq!((delivered.acknowledged, delivered.failed), (events.len() as u64, 0));
+        produce(&self.settings, events);
     }
 
     /// What the group has committed, by partition; 0 where nothing.
@@ -101,6 +96,16 @@ pub fn configuration(brokers: &str, directory: &Path, more: &str) -> String {
 
 pub fn settings(brokers: &str, directory: &Path, more: &str) -> Settings {
     settings::parse("test.toml", &configuration(brokers, directory, more), Path::new(""), [], &[]).unwrap()
+}
+
+/// Writes events to the topic, and waits until all are acknowledged.
+pub fn produce(settings: &Settings, events: &[LifecycleEvent]) {
+    let mut producer = Producer::new(&settings.kafka, &settings.kafka.topics[0]).unwrap();
+    for event in events {
+        producer.send(event).unwrap();
+    }
+    let delivered = producer.finish(PATIENCE, |_| {});
+    assert_eq!((delivered.acknowledged, delivered.failed), (events.len() as u64, 0));
 }
 
 pub struct Running {
@@ -194,7 +199,8 @@ pub fn ending_together(seed: u64, count: usize) -> Vec<LifecycleEvent> {
     all
 }
 
-fn event(random: &mut ChaCha8Rng, number: usize, at_s: i64, count: usize) -> LifecycleEvent {
+/// An event of any kind at an instant, of one of `count` / 4 customers.
+pub fn event(random: &mut ChaCha8Rng, number: usize, at_s: i64, count: usize) -> LifecycleEvent {
     let time = |seconds| Some(Timestamp { seconds, nanos: 0 });
     let minor_units = random.random_range(1..100) * 100;
     let amount = Some(Money { currency_code: "EUR".to_owned(), minor_units });

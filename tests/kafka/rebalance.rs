@@ -2,10 +2,12 @@
 
 use churnwatch::cohort::Definitions;
 use churnwatch::gauges;
+use churnwatch::proto::LifecycleEvent;
 use churnwatch::readings::Readings;
-use churnwatch::settings::Property;
+use churnwatch::run::Options;
+use churnwatch::settings::Settings;
 
-use super::fixture::{Fixture, PARTITIONS, Running, ending_together, events, poll, replayed};
+use super::fixture::{Fixture, PARTITIONS, Running, ending_together, events, poll, produce, replayed};
 use super::reading::GROUPINGS;
 
 /// The page of the sum of all instances' numbers, where all publish as of the same instant.
@@ -28,33 +30,27 @@ pub fn assigned(running: &Running) -> f64 {
 
 #[test]
 fn a_second_instance_takes_half_and_gives_it_back() {
-    hand_over("cooperative-sticky");
-}
-
-#[test]
-fn an_eager_assignor_takes_everything_away_each_time_and_loses_nothing() {
-    hand_over("range");
-}
-
-fn hand_over(assignor: &str) {
     let mut fixture = Fixture::new(GROUPINGS);
-    let (name, value) = ("partition.assignment.strategy".to_owned(), assignor.to_owned());
-    fixture.settings.kafka.librdkafka.push(Property { name, value, secret: false });
     // The embedded broker gives members all but a second of the session to join again, and on a busy machine half a
     // second is too little: whoever is late loses its partitions, and what it had not saved is read again.
     let session = fixture.settings.kafka.librdkafka.iter_mut().find(|property| property.name == "session.timeout.ms");
     session.unwrap().value = "5000".to_owned();
-    let all = ending_together(20, 8_000);
-    fixture.produce(&all[..3_000]);
-    let definitions = fixture.settings.definitions();
-    let first = fixture.start();
-    first.await_page(&replayed(&definitions, &all[..3_000]));
+    hand_over(&fixture.settings, &ending_together(20, 8_000), 3_000);
+}
 
-    let second = fixture.start();
+/// A second instance takes half of what the first has read up to `joins` of the events, and all of it in the end.
+pub fn hand_over(settings: &Settings, all: &[LifecycleEvent], joins: usize) {
+    let start = || Running::start(Options::new(settings));
+    produce(settings, &all[..joins]);
+    let definitions = settings.definitions();
+    let first = start();
+    first.await_page(&replayed(&definitions, &all[..joins]));
+
+    let second = start();
     let half = f64::from(PARTITIONS) / 2.0;
     assert!(poll(|| assigned(&first) == half && assigned(&second) == half));
-    fixture.produce(&all[3_000..]);
-    let expected = replayed(&definitions, &all);
+    produce(settings, &all[joins..]);
+    let expected = replayed(&definitions, all);
     assert!(poll(|| union(&definitions, &[&first, &second]).as_deref() == Some(&*expected)));
 
     let summary = first.stop();

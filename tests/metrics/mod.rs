@@ -3,4 +3,4 @@
 mod docs;
 mod golden;
 mod page;
-mod promtool;
+pub mod promtool;

@@ -89,6 +89,7 @@ pub fn full_page() -> String {
     own.published(Duration::from_millis(18), [Duration::from_millis(2_300)]);
     own.snapshot_written(Duration::from_millis(120));
     own.restored(Duration::from_millis(85));
+    own.store_up(true);
     let partition = PartitionState {
         topic: "customer-events".to_owned(),
         partition: 0,
@@ -103,6 +104,7 @@ pub fn full_page() -> String {
         history_start: history_start(&definitions, &readings),
         tracked: Some(Tracked { customers: 138, cohorts: 4 }),
         kafka_up: true,
+        stalled_partitions: 0,
         partitions: vec![partition],
         topics: BTreeMap::from([("customer-events".to_owned(), 1)]),
     };
@@ -191,7 +193,7 @@ fn counters_start_at_zero_and_count_what_a_shard_counted() {
     };
     let all: Vec<String> = own.page().lines().filter(|l| l.starts_with("churnwatch_")).map(str::to_owned).collect();
     let counters: Vec<_> = all.iter().filter(|line| line.contains("_total")).collect();
-    assert_eq!(counters.len(), 5 + 1 + 2 + 7 + 1 + 1 + 1 + 1 + 1, "{counters:?}");
+    assert_eq!(counters.len(), 5 + 1 + 2 + 7 + 1 + 1 + 1 + 1 + 1 + 1 + 3, "{counters:?}");
     assert!(counters.iter().all(|line| line.ends_with(" 0")), "{counters:?}");
 
     let mut before = Counts { applied: [10, 0, 0, 0, 0], ..Default::default() };

@@ -75,7 +75,33 @@ pub(super) const PROCESS_FAMILIES: &[Family] = &[
         &[],
         "Records read without a key: a customer's events may then be spread over partitions, and count twice.",
     ),
+    counter(
+        "churnwatch_dead_letters_total",
+        "records",
+        &[],
+        "Rejected records that the dead-letter topic has acknowledged.",
+    ),
+    gauge(
+        "churnwatch_dead_letters_waiting",
+        "records",
+        "Rejected records that the dead-letter topic has not acknowledged yet: while one waits, no snapshot of its \
+         partition is written.",
+        "",
+    ),
     gauge("churnwatch_kafka_up", "0 or 1", "1 while the brokers answer.", ""),
+    gauge(
+        "churnwatch_stalled_partitions",
+        "partitions",
+        "Partitions that were not read for kafka.stall_timeout although there was something to read, nor since.",
+        "",
+    ),
+    counter(
+        "churnwatch_client_rebuilds_total",
+        "clients",
+        &["reason"],
+        "Times the Kafka client was made anew: another instance claimed a snapshot (fenced), a partition stood still \
+         (stalled), the client gave up (client_error).",
+    ),
     gauge(
         "churnwatch_partitions_assigned",
         "partitions",
@@ -125,6 +151,12 @@ pub(super) const PROCESS_FAMILIES: &[Family] = &[
         absent: "",
         source: Source::Process(Type::Histogram, &[]),
     },
+    gauge(
+        "churnwatch_store_up",
+        "0 or 1",
+        "1 while the snapshot store does what it is asked to.",
+        "no snapshot was to be read or written yet",
+    ),
     gauge(
         "churnwatch_snapshot_last_success_timestamp_seconds",
         "seconds since 1970",

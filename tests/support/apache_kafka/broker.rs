@@ -1,27 +1,22 @@
 //! One broker, in combined mode: a JVM that dies with this process, whatever happens to it.
 
-use std::fs::{self, File};
+use std::fs;
 use std::hash::{BuildHasher, RandomState};
-use std::io::Write;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 
 use super::jars;
+use crate::support::tied::Tied;
 
 /// Any identifier does; all brokers of a cluster need the same.
 const CLUSTER_ID: &str = "churnwatch-tests-00000";
 
-/// `$1` jars, `$2` properties, `$3` what is there once storage is formatted. A line on standard input asks for an
-/// end in good order, its closing kills: then the test process has let go of it, or is gone.
-const WRAPPER: &str = r#"
+/// `$0` cluster, `$1` jars, `$2` properties, `$3` what is there once storage is formatted.
+const SCRIPT: &str = r#"
 options='-Xmx256m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -Dorg.slf4j.simpleLogger.defaultLogLevel=error'
-exec 3<&0 </dev/null
-test -e "$3" || java $options -cp "$1/*" kafka.tools.StorageTool format -t "$0" -c "$2" 3<&- || exit
-java $options -cp "$1/*" kafka.Kafka "$2" 3<&- &
-broker=$!
-{ read -r asked <&3 && kill -TERM $broker; cat <&3 >/dev/null; kill -KILL $broker; } 2>/dev/null &
-wait $broker
+test -e "$3" || java $options -cp "$1/*" kafka.tools.StorageTool format -t "$0" -c "$2" || exit
+exec java $options -cp "$1/*" kafka.Kafka "$2"
 "#;
 
 /// The ports of one broker.
@@ -52,7 +47,7 @@ pub fn free_port() -> u16 {
 /// One broker, running or not.
 pub struct Broker {
     directory: PathBuf,
-    process: Option<Child>,
+    process: Option<Tied>,
 }
 
 impl Broker {
@@ -110,48 +105,31 @@ impl Broker {
     /// Starts it, on what it left where it ran before. Returns before it answers.
     pub fn start(&mut self) {
         assert!(!self.is_running());
-        let log = File::options().create(true).append(true).open(self.directory.join("log")).unwrap();
-        let process = Command::new("sh")
-            .args(["-c", WRAPPER, CLUSTER_ID])
+        let mut java = Command::new("sh");
+        java.args(["-c", SCRIPT, CLUSTER_ID])
             .arg(jars::folder().unwrap())
             .arg(self.directory.join("server.properties"))
-            .arg(self.directory.join("data/meta.properties"))
-            .stdin(Stdio::piped())
-            .stdout(log.try_clone().unwrap())
-            .stderr(log)
-            .spawn();
-        self.process = Some(process.unwrap());
+            .arg(self.directory.join("data/meta.properties"));
+        self.process = Some(Tied::spawn(&mut java, &self.directory.join("log")));
     }
 
     /// SIGKILL; returns when it is gone.
     pub fn kill(&mut self) {
-        if let Some(mut process) = self.process.take() {
-            drop(process.stdin.take());
-            process.wait().unwrap();
-        }
+        self.process = None;
     }
 
     /// SIGTERM; returns when it has handed its partitions over and is gone.
     pub fn stop(&mut self) {
         if let Some(mut process) = self.process.take() {
-            writeln!(process.stdin.as_mut().unwrap(), "stop").unwrap();
-            // Closing the pipe, as `Child::wait` does, would kill it.
-            let stdin = process.stdin.take();
-            process.wait().unwrap();
-            drop(stdin);
+            process.signal("TERM");
+            process.wait();
         }
     }
 
     /// What it has written, and whether it still runs.
     pub fn report(&mut self) -> String {
-        let ended = self.process.as_mut().map(Child::try_wait);
+        let ended = self.process.as_mut().map(Tied::ended);
         let log = fs::read_to_string(self.directory.join("log")).unwrap_or_default();
         format!("{}: {ended:?}\n{log}", self.directory.display())
-    }
-}
-
-impl Drop for Broker {
-    fn drop(&mut self) {
-        self.kill();
     }
 }

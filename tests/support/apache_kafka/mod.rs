@@ -1,7 +1,6 @@
 //! Apache Kafka in KRaft mode for the tests: clusters of one and of three brokers, started from the project's own
 //! jars, or a given one (`KAFKA_BOOTSTRAP_SERVERS`).
 
-use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
@@ -13,6 +12,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::metadata::MetadataTopic;
 
 use self::broker::{Broker, Ports};
+use super::not_run;
 
 pub mod broker;
 mod jars;
@@ -60,12 +60,6 @@ pub fn available(test: &str) -> bool {
             false
         }
     }
-}
-
-fn not_run(test: &str, why: &str) {
-    // Not by the macros, whose output the harness keeps to itself where a test passes.
-    let _ = writeln!(io::stderr(), "NOT RUN: {test}: {why}");
-    assert!(std::env::var_os("CI").is_none_or(|ci| ci.is_empty()), "{test} did not run: {why}");
 }
 
 /// A cluster of our own, gone when dropped or when this process ends, however it ends.

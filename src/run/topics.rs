@@ -1,0 +1,78 @@
+//! Waits for the brokers and the topics before the client is made: how many partitions there are decides how much it
+//! may read ahead.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant as Moment};
+
+use rdkafka::client::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::{BaseConsumer, ConsumerContext};
+use rdkafka::error::KafkaError;
+
+use super::{GLANCE, Options};
+use crate::kafka::client::{self, Complaints, forward_log};
+use crate::kafka::{Course, Lasting};
+use crate::own_metrics::ProcessState;
+use crate::publish::topics::Topics;
+use crate::publish::{Page, Readiness};
+use crate::settings::Kafka;
+
+const QUERY_TIMEOUT: Duration = Duration::from_secs(3);
+const RETRY: Duration = Duration::from_millis(500);
+
+/// What is wrong with Kafka is said once, here as later.
+pub(super) struct Asking(Arc<Complaints>);
+
+impl ClientContext for Asking {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        forward_log(level, facility, message);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        self.0.hear(error.rdkafka_error_code(), reason);
+    }
+}
+
+impl ConsumerContext for Asking {}
+
+/// A client that asks and joins no group. Fails on a property that no client would accept.
+pub(super) fn client(kafka: &Kafka, complaints: Arc<Complaints>) -> anyhow::Result<BaseConsumer<Asking>> {
+    let mut config = client::config(kafka, None);
+    config.remove("group.id");
+    config.remove("group.instance.id");
+    client::consumer(&config, Asking(complaints))
+}
+
+/// The topics, once all of them are there; `None` where the instance ends before.
+pub(super) fn wait(options: &Options, lasting: &Lasting) -> anyhow::Result<Option<Topics>> {
+    let complaints = Arc::<Complaints>::default();
+    let client = client(&options.kafka, complaints.clone())?;
+    let mut topics = Topics::new(options.kafka.topics.clone());
+    while lasting.course() == Course::GoOn {
+        lasting.published.beat_of_kafka();
+        lasting.published.beat();
+        let asked = topics.ask(&client, QUERY_TIMEOUT);
+        let reason = match (&asked, topics.missing()) {
+            (Err(error), _) => {
+                complaints.hear(error.rdkafka_error_code(), &error.to_string());
+                "Kafka does not answer".to_owned()
+            }
+            (Ok(()), Some(topic)) => {
+                complaints.mended();
+                format!("the topic {topic:?} is not there")
+            }
+            (Ok(()), None) => {
+                complaints.mended();
+                return Ok(Some(topics));
+            }
+        };
+        let state = ProcessState { kafka_up: asked.is_ok(), ..ProcessState::default() };
+        lasting.published.swap(Page::withheld(state));
+        lasting.published.readiness.store(Arc::new(Readiness::NotReady(reason)));
+        let until = Moment::now() + RETRY;
+        while lasting.course() == Course::GoOn && Moment::now() < until {
+            std::thread::sleep(GLANCE);
+        }
+    }
+    Ok(None)
+}
