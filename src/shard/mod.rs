@@ -10,6 +10,7 @@ mod folding;
 mod state;
 mod values;
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 pub(crate) use state::State;
@@ -45,6 +46,15 @@ pub enum Outcome {
     Unchanged,
     Ignored(Ignored),
     Rejected(Rejection),
+}
+
+/// A record as a shard takes it in.
+#[derive(Clone, Copy, Debug)]
+pub struct Record<'a> {
+    /// The message (`None`: a tombstone), or why the record holds none.
+    pub payload: Result<Option<&'a [u8]>, Rejection>,
+    /// An event later than this is rejected; `None` accepts any.
+    pub latest_event_time: Option<Instant>,
 }
 
 /// How many records had which outcome. Every record read is counted exactly once.
@@ -135,6 +145,25 @@ impl Shard {
         let outcome = self.take_in(decoder.decode(payload, latest_event_time));
         self.decoder = decoder;
         outcome
+    }
+
+    /// Takes in records, in their order, and tells what became of each; none after one at which `each` breaks.
+    /// Returns how many.
+    pub fn consume_batch(
+        &mut self,
+        records: &[Record<'_>],
+        mut each: impl FnMut(usize, Outcome) -> ControlFlow<()>,
+    ) -> usize {
+        for (at, record) in records.iter().enumerate() {
+            let outcome = match record.payload {
+                Ok(payload) => self.consume(payload, record.latest_event_time),
+                Err(why) => self.reject(why),
+            };
+            if each(at, outcome).is_break() {
+                return at + 1;
+            }
+        }
+        records.len()
     }
 
     /// Counts a record that holds no message.
