@@ -10,10 +10,12 @@ const FOLDED_AT_ONCE: usize = 20_000;
 
 impl Shard {
     /// From now on history that no window as of `as_of` or later needs may be folded, and some is. The caller
-    /// promises to publish nothing as of an earlier instant, and calls this at every publication.
+    /// promises to publish nothing as of an earlier instant, and calls this at every publication. Before the first
+    /// [`Self::advance`], nothing is.
     pub fn fold_before_windows_of(&mut self, as_of: Instant) {
-        // Tallies that stand at an earlier instant still see what a later one would not.
-        let as_of = self.as_of().map_or(as_of, |own| own.min(as_of));
+        // Tallies that stand at an earlier instant, or are built at one, still see what a later one would not.
+        let Some(tallies) = self.tallies.as_ref().filter(|tallies| tallies.ahead.is_none()) else { return };
+        let as_of = tallies.as_of.min(as_of);
         let grid = self.definitions.grid;
         let horizon = self.definitions.longest_window() + grid.step();
         // What is exactly as old as the horizon is not older than it.
