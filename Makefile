@@ -4,7 +4,7 @@ CARGO := cargo
 # What is not up to date in Cargo.lock is a mistake, not a thing to be mended on the way.
 LOCKED := --locked
 
-.PHONY: test tools fmt clippy doc contract unit integration docs chaos rebalance bench fuzz
+.PHONY: test tools fmt clippy doc contract unit integration docs chaos rebalance bench baseline fuzz
 
 test: tools fmt clippy doc contract unit integration
 	@echo "Passed: all checks$(if $(MISSING), EXCEPT those that need $(MISSING): they did not run)."
@@ -64,8 +64,18 @@ rebalance:
 	$(CARGO) build $(LOCKED) --release
 	CHURNWATCH_BINARY=target/release/churnwatch $(CARGO) test $(LOCKED) --test it chaos::rebalance -- --ignored --nocapture
 
+# Every figure of docs/performance.md: a table, target/bench.json, and ratios to benches/baseline.json where it knows a machine
+# of this kind. BENCHES takes some of them, BENCH_CUSTOMERS the sizes (with 50000000 it needs 8 GiB), UPDATE_DOCS=1 writes the figures into docs/performance.md.
+BENCHES := core page memory
 bench:
-	$(CARGO) bench $(LOCKED)
+	$(CARGO) bench $(LOCKED) --no-run $(BENCHES:%=--bench %) --bench report
+	rm -rf target/bench
+	set -e; for bench in $(BENCHES); do $(CARGO) bench $(LOCKED) --bench $$bench; done
+	$(CARGO) bench $(LOCKED) --bench report
+
+# What later runs on this kind of machine are compared with: the figures of the last `make bench`.
+baseline:
+	UPDATE_BASELINE=1 $(CARGO) bench $(LOCKED) --bench report
 
 # Each target for FUZZ_SECONDS; needs a nightly toolchain and cargo-fuzz.
 FUZZ_SECONDS := 60
