@@ -6,7 +6,6 @@ use super::customers::{CustomerId, CustomerKey};
 use super::{HashKey, Shard, Tallies};
 use crate::cohort::{Definitions, Lifecycle};
 use crate::history::codec::{self, Malformed};
-use crate::history::timeline::Timeline;
 use crate::time::Instant;
 
 /// Everything but the customers.
@@ -143,9 +142,14 @@ impl Shard {
 
     /// Where the tallies are built ahead: adds the contribution of the customer whose history is loaded.
     fn count_restored(&mut self, customer: CustomerId) {
-        if self.as_of().is_some() {
-            self.recount(customer, &Timeline::default());
+        let Some(as_of) = self.as_of() else { return };
+        let mut timeline = std::mem::take(&mut self.scratch.after);
+        self.evaluate(as_of, &mut timeline);
+        self.contribute(&timeline, 1);
+        if let (Some(at), Some(tallies)) = (timeline.changes_at, &mut self.tallies) {
+            tallies.deadlines.note(customer, at, as_of);
         }
+        self.scratch.after = timeline;
     }
 
     pub(crate) fn attributes(&self) -> &[String] {
