@@ -49,14 +49,23 @@ impl Decoder {
         payload: Option<&'a [u8]>,
         latest_event_time: Option<Instant>,
     ) -> Result<Event<'a>, Refusal> {
-        let payload = payload.ok_or(Refusal::Ignored(Ignored::Tombstone))?;
-        if let Some(said) = wire::read(payload) {
-            return judge(said, latest_event_time);
+        if let Some(event) = in_place(payload, latest_event_time) {
+            return event;
         }
+        let payload = payload.unwrap_or_default();
         self.message.clear();
         self.message.merge(payload).map_err(|_| Rejection::Undecodable)?;
         validate(&self.message, latest_event_time)
     }
+}
+
+/// The event in a payload (`None`: a tombstone) that can be read without a buffer; `None` needs a [`Decoder`].
+pub(crate) fn in_place(
+    payload: Option<&[u8]>,
+    latest_event_time: Option<Instant>,
+) -> Option<Result<Event<'_>, Refusal>> {
+    let Some(payload) = payload else { return Some(Err(Refusal::Ignored(Ignored::Tombstone))) };
+    wire::read(payload).map(|said| judge(said, latest_event_time))
 }
 
 /// The event in a message, checked in the order of [`Rejection::ALL`].

@@ -8,10 +8,10 @@ mod deadlines;
 mod dimensions;
 mod folding;
 mod frozen;
+mod intake;
 mod state;
 mod values;
 
-use std::ops::ControlFlow;
 use std::sync::Arc;
 
 pub(crate) use state::State;
@@ -25,11 +25,10 @@ use siphasher::sip128::SipHasher13 as SipHasher13x128;
 use values::Values;
 
 use crate::cohort::Definitions;
-use crate::decode::{self, Decoder, Refusal};
-use crate::event::{Event, Ignored, Kind, Rejection};
+use crate::decode::Decoder;
+use crate::event::{Ignored, Kind, Rejection};
 use crate::history::timeline::{Evaluator, Timeline};
-use crate::history::{AttributeFact, History, SubscriptionId, codec};
-use crate::proto::LifecycleEvent;
+use crate::history::{History, SubscriptionId, codec};
 use crate::readings::Readings;
 use crate::tally::Tally;
 use crate::time::{Boundary, Instant};
@@ -139,128 +138,6 @@ impl Shard {
             decoder: Decoder::default(),
             scratch: Scratch::default(),
         }
-    }
-
-    /// Takes in one record's payload (`None`: a tombstone) and counts what became of it. An event later
-    /// than `latest_event_time` is rejected; `None` accepts any.
-    pub fn consume(&mut self, payload: Option<&[u8]>, latest_event_time: Option<Instant>) -> Outcome {
-        let mut decoder = std::mem::take(&mut self.decoder);
-        let outcome = self.take_in(decoder.decode(payload, latest_event_time));
-        self.decoder = decoder;
-        outcome
-    }
-
-    /// Takes in records, in their order, and tells what became of each; none after one at which `each` breaks.
-    /// Returns how many.
-    pub fn consume_batch(
-        &mut self,
-        records: &[Record<'_>],
-        mut each: impl FnMut(usize, Outcome) -> ControlFlow<()>,
-    ) -> usize {
-        for (at, record) in records.iter().enumerate() {
-            let outcome = match record.payload {
-                Ok(payload) => self.consume(payload, record.latest_event_time),
-                Err(why) => self.reject(why),
-            };
-            if each(at, outcome).is_break() {
-                return at + 1;
-            }
-        }
-        records.len()
-    }
-
-    /// Counts a record that holds no message.
-    pub fn reject(&mut self, why: Rejection) -> Outcome {
-        self.take_in(Err(why.into()))
-    }
-
-    /// As [`Self::consume`], for an event that is decoded already.
-    pub fn consume_message(&mut self, message: &LifecycleEvent, latest_event_time: Option<Instant>) -> Outcome {
-        self.take_in(decode::validate(message, latest_event_time))
-    }
-
-    fn take_in(&mut self, event: Result<Event<'_>, Refusal>) -> Outcome {
-        match event {
-            Ok(event) if self.apply(&event) => {
-                self.counts.applied[event.kind.index()] += 1;
-                Outcome::Applied
-            }
-            Ok(_) => {
-                self.counts.unchanged += 1;
-                Outcome::Unchanged
-            }
-            Err(Refusal::Ignored(why)) => {
-                self.counts.ignored[why as usize] += 1;
-                Outcome::Ignored(why)
-            }
-            Err(Refusal::Rejected(why)) => {
-                self.counts.rejected[why as usize] += 1;
-                Outcome::Rejected(why)
-            }
-        }
-    }
-
-    /// Retract the customer's old contribution, change the history, add the new one. False if nothing changed.
-    fn apply(&mut self, event: &Event<'_>) -> bool {
-        self.earliest_event = Some(self.earliest_event.map_or(event.time, |t| t.min(event.time)));
-        self.latest_event = Some(self.latest_event.map_or(event.time, |t| t.max(event.time)));
-        let customer = self.customers.find_or_insert(&self.customer_key(event.customer_id), &[0]);
-        self.load(customer);
-
-        let subscription = self.subscription_id(event.subscription_id);
-        let timeout = self.definitions.lifecycle.inactivity_timeout;
-        let hidden = self.scratch.history.hides(event.time);
-        let as_of = self.as_of();
-        let quiet = match (event.kind, as_of) {
-            (Kind::Activity, Some(as_of)) => {
-                self.scratch.history.only_prolongs(subscription, event.time, timeout, as_of)
-            }
-            _ => false,
-        };
-        let mut changed = self.scratch.history.insert(subscription, event, timeout);
-        let attributes_changed = self.take_attributes(event);
-        changed |= attributes_changed;
-        if !changed {
-            return false;
-        }
-        self.counts.beyond_horizon += u64::from(hidden);
-        match (as_of, &mut self.tallies) {
-            // Nothing that is counted moves before a deadline that is noted already.
-            _ if quiet && !attributes_changed => self.store(customer),
-            // What has not happened yet is counted when its time comes.
-            (Some(as_of), Some(tallies)) if event.time > as_of => {
-                tallies.deadlines.note(customer, event.time, as_of);
-                self.store(customer);
-                self.bound_notes_ahead();
-            }
-            (Some(as_of), _) => {
-                let mut before = std::mem::take(&mut self.scratch.before);
-                self.evaluate_stored(customer, as_of, &mut before);
-                self.store(customer);
-                self.recount(customer, &before);
-                self.scratch.before = before;
-            }
-            (None, _) => self.store(customer),
-        }
-        true
-    }
-
-    /// Adds what an event says of the attributes that dimensions ask for. False if nothing changed.
-    fn take_attributes(&mut self, event: &Event<'_>) -> bool {
-        let mut changed = false;
-        if event.attributes.is_empty() {
-            return false;
-        }
-        for slot in 0..self.attributes.len() {
-            if let Some(text) = event.attributes.get(&self.attributes[slot]) {
-                let value = self.values.intern(text);
-                let (time, sequence) = (event.time, event.sequence);
-                let fact = AttributeFact { time, sequence, slot: slot as u8, value };
-                let values = &self.values;
-                changed |= self.scratch.history.insert_attribute(fact, |id| values.text(id));
-            }
-        }
-        changed
     }
 
     /// Replaces the contribution `before` of the customer whose history is loaded.

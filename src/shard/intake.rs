@@ -1,0 +1,183 @@
+//! How records come in: read in place, looked up by the block, applied one by one in their order.
+
+use std::ops::ControlFlow;
+
+use super::customers::CustomerId;
+use super::{Outcome, Record, Shard};
+use crate::decode::{self, Refusal};
+use crate::event::{Event, Kind, Rejection};
+use crate::history::AttributeFact;
+use crate::proto::LifecycleEvent;
+use crate::time::Instant;
+
+/// How many histories are fetched from memory at a time: about twice what a processor keeps on their way.
+pub(super) const BLOCK: usize = 32;
+
+impl Shard {
+    /// Takes in one record's payload (`None`: a tombstone) and counts what became of it. An event later
+    /// than `latest_event_time` is rejected; `None` accepts any.
+    pub fn consume(&mut self, payload: Option<&[u8]>, latest_event_time: Option<Instant>) -> Outcome {
+        let mut decoder = std::mem::take(&mut self.decoder);
+        let outcome = self.take_in(decoder.decode(payload, latest_event_time));
+        self.decoder = decoder;
+        outcome
+    }
+
+    /// Takes in records, in their order, and tells what became of each; none after one at which `each` breaks.
+    /// Returns how many.
+    ///
+    /// Histories lie all over the memory, and each would be waited for: those of a block are looked up together first.
+    pub fn consume_batch(
+        &mut self,
+        records: &[Record<'_>],
+        mut each: impl FnMut(usize, Outcome) -> ControlFlow<()>,
+    ) -> usize {
+        let mut taken = 0;
+        for block in records.chunks(BLOCK) {
+            let events: [Option<Result<Event<'_>, Refusal>>; BLOCK] =
+                std::array::from_fn(|i| block.get(i).and_then(read_in_place));
+            let mut keys = [None; BLOCK];
+            for (key, event) in keys.iter_mut().zip(&events) {
+                if let Some(Ok(event)) = event {
+                    *key = Some(self.customer_key(event.customer_id));
+                }
+            }
+            let customers = self.customers.find_all(&keys);
+            for (i, record) in block.iter().enumerate() {
+                let outcome = match (&events[i], keys[i]) {
+                    (Some(Ok(event)), Some(key)) => {
+                        let customer = customers[i].unwrap_or_else(|| self.customers.find_or_insert(&key, &[0]));
+                        self.take_in_event(event, customer)
+                    }
+                    (Some(Err(refusal)), _) => self.refuse(*refusal),
+                    _ => self.consume_record(record),
+                };
+                taken += 1;
+                if each(taken - 1, outcome).is_break() {
+                    return taken;
+                }
+            }
+        }
+        taken
+    }
+
+    fn consume_record(&mut self, record: &Record<'_>) -> Outcome {
+        match record.payload {
+            Ok(payload) => self.consume(payload, record.latest_event_time),
+            Err(why) => self.reject(why),
+        }
+    }
+
+    /// Counts a record that holds no message.
+    pub fn reject(&mut self, why: Rejection) -> Outcome {
+        self.take_in(Err(why.into()))
+    }
+
+    /// As [`Self::consume`], for an event that is decoded already.
+    pub fn consume_message(&mut self, message: &LifecycleEvent, latest_event_time: Option<Instant>) -> Outcome {
+        self.take_in(decode::validate(message, latest_event_time))
+    }
+
+    fn take_in(&mut self, event: Result<Event<'_>, Refusal>) -> Outcome {
+        match event {
+            Ok(event) => {
+                let customer = self.customers.find_or_insert(&self.customer_key(event.customer_id), &[0]);
+                self.take_in_event(&event, customer)
+            }
+            Err(refusal) => self.refuse(refusal),
+        }
+    }
+
+    fn refuse(&mut self, refusal: Refusal) -> Outcome {
+        match refusal {
+            Refusal::Ignored(why) => {
+                self.counts.ignored[why as usize] += 1;
+                Outcome::Ignored(why)
+            }
+            Refusal::Rejected(why) => {
+                self.counts.rejected[why as usize] += 1;
+                Outcome::Rejected(why)
+            }
+        }
+    }
+
+    fn take_in_event(&mut self, event: &Event<'_>, customer: CustomerId) -> Outcome {
+        self.earliest_event = Some(self.earliest_event.map_or(event.time, |t| t.min(event.time)));
+        self.latest_event = Some(self.latest_event.map_or(event.time, |t| t.max(event.time)));
+        if self.apply(event, customer) {
+            self.counts.applied[event.kind.index()] += 1;
+            Outcome::Applied
+        } else {
+            self.counts.unchanged += 1;
+            Outcome::Unchanged
+        }
+    }
+
+    /// Retract the customer's old contribution, change the history, add the new one. False if nothing changed.
+    fn apply(&mut self, event: &Event<'_>, customer: CustomerId) -> bool {
+        self.load(customer);
+
+        let subscription = self.subscription_id(event.subscription_id);
+        let timeout = self.definitions.lifecycle.inactivity_timeout;
+        let hidden = self.scratch.history.hides(event.time);
+        let as_of = self.as_of();
+        let quiet = match (event.kind, as_of) {
+            (Kind::Activity, Some(as_of)) => {
+                self.scratch.history.only_prolongs(subscription, event.time, timeout, as_of)
+            }
+            _ => false,
+        };
+        let mut changed = self.scratch.history.insert(subscription, event, timeout);
+        let attributes_changed = self.take_attributes(event);
+        changed |= attributes_changed;
+        if !changed {
+            return false;
+        }
+        self.counts.beyond_horizon += u64::from(hidden);
+        match (as_of, &mut self.tallies) {
+            // Nothing that is counted moves before a deadline that is noted already.
+            _ if quiet && !attributes_changed => self.store(customer),
+            // What has not happened yet is counted when its time comes.
+            (Some(as_of), Some(tallies)) if event.time > as_of => {
+                tallies.deadlines.note(customer, event.time, as_of);
+                self.store(customer);
+                self.bound_notes_ahead();
+            }
+            (Some(as_of), _) => {
+                let mut before = std::mem::take(&mut self.scratch.before);
+                self.evaluate_stored(customer, as_of, &mut before);
+                self.store(customer);
+                self.recount(customer, &before);
+                self.scratch.before = before;
+            }
+            (None, _) => self.store(customer),
+        }
+        true
+    }
+
+    /// Adds what an event says of the attributes that dimensions ask for. False if nothing changed.
+    fn take_attributes(&mut self, event: &Event<'_>) -> bool {
+        let mut changed = false;
+        if event.attributes.is_empty() {
+            return false;
+        }
+        for slot in 0..self.attributes.len() {
+            if let Some(text) = event.attributes.get(&self.attributes[slot]) {
+                let value = self.values.intern(text);
+                let (time, sequence) = (event.time, event.sequence);
+                let fact = AttributeFact { time, sequence, slot: slot as u8, value };
+                let values = &self.values;
+                changed |= self.scratch.history.insert_attribute(fact, |id| values.text(id));
+            }
+        }
+        changed
+    }
+}
+
+/// `None` is left to the decoder, which has buffers for one event.
+fn read_in_place<'a>(record: &Record<'a>) -> Option<Result<Event<'a>, Refusal>> {
+    match record.payload {
+        Ok(payload) => decode::in_place(payload, record.latest_event_time),
+        Err(why) => Some(Err(why.into())),
+    }
+}
