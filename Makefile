@@ -4,7 +4,7 @@ CARGO := cargo
 # What is not up to date in Cargo.lock is a mistake, not a thing to be mended on the way.
 LOCKED := --locked
 
-.PHONY: test tools fmt clippy doc contract unit integration docs chaos rebalance bench fuzz
+.PHONY: test tools fmt clippy doc contract unit integration docs instructions chaos rebalance bench baseline fuzz
 
 test: tools fmt clippy doc contract unit integration
 	@echo "Passed: all checks$(if $(MISSING), EXCEPT those that need $(MISSING): they did not run)."
@@ -17,11 +17,13 @@ BUF := $(shell command -v buf)
 KAFKA := $(or $(KAFKA_BOOTSTRAP_SERVERS),$(and $(shell command -v java),$(shell command -v mvn)))
 # An S3 server.
 MOTO := $(shell command -v moto_server)
-MISSING := $(strip $(if $(PROMTOOL),,promtool) $(if $(PROMETHEUS),,prometheus) $(if $(BUF),,buf) $(if $(KAFKA),,java-and-maven) $(if $(MOTO),,moto_server))
+# What counts instructions.
+VALGRIND := $(shell command -v valgrind)
+MISSING := $(strip $(if $(PROMTOOL),,promtool) $(if $(PROMETHEUS),,prometheus) $(if $(BUF),,buf) $(if $(KAFKA),,java-and-maven) $(if $(MOTO),,moto_server) $(if $(VALGRIND),,valgrind))
 
 tools:
 ifneq ($(MISSING),)
-	@echo "Not installed: $(MISSING). What needs it does not run. (Debian: apt install prometheus default-jre-headless maven; pip install buf-bin 'moto[s3,server]')" >&2
+	@echo "Not installed: $(MISSING). What needs it does not run. (Debian: apt install prometheus default-jre-headless maven valgrind; pip install buf-bin 'moto[s3,server]')" >&2
 	@test -z "$(CI)"
 endif
 
@@ -42,9 +44,14 @@ unit:
 	$(CARGO) test $(LOCKED) --lib --bins
 
 # Everything from outside: the model, the scenarios, end to end with the embedded broker and with Apache Kafka (which
-# tests/apache-kafka/pom.xml gets; KAFKA_BOOTSTRAP_SERVERS names a cluster to use instead), and the memory budget.
+# tests/apache-kafka/pom.xml gets; KAFKA_BOOTSTRAP_SERVERS names a cluster to use instead), the memory budget, and the
+# instructions an event takes.
 integration:
-	$(CARGO) test $(LOCKED) --test it --test memory
+	$(CARGO) test $(LOCKED) --test it --test memory --test instructions
+
+# After a change that is meant to cost what it costs: counts anew what tests/instructions.txt holds the hot path to.
+instructions:
+	UPDATE_INSTRUCTIONS=1 $(CARGO) test $(LOCKED) --test instructions
 
 # Writes the generated documents and golden files anew; look at the difference before you commit it.
 docs:
@@ -64,8 +71,18 @@ rebalance:
 	$(CARGO) build $(LOCKED) --release
 	CHURNWATCH_BINARY=target/release/churnwatch $(CARGO) test $(LOCKED) --test it chaos::rebalance -- --ignored --nocapture
 
+# Every figure of docs/performance.md: a table, target/bench.json, and ratios to benches/baseline.json where it knows a machine
+# of this kind. BENCHES takes some of them, BENCH_CUSTOMERS the sizes (with 50000000 it needs 8 GiB), UPDATE_DOCS=1 writes the figures into docs/performance.md.
+BENCHES := core page memory kafka
 bench:
-	$(CARGO) bench $(LOCKED)
+	$(CARGO) bench $(LOCKED) --no-run $(BENCHES:%=--bench %) --bench report
+	rm -rf target/bench
+	set -e; for bench in $(BENCHES); do $(CARGO) bench $(LOCKED) --bench $$bench; done
+	$(CARGO) bench $(LOCKED) --bench report
+
+# What later runs on this kind of machine are compared with: the figures of the last `make bench`.
+baseline:
+	UPDATE_BASELINE=1 $(CARGO) bench $(LOCKED) --bench report
 
 # Each target for FUZZ_SECONDS; needs a nightly toolchain and cargo-fuzz.
 FUZZ_SECONDS := 60

@@ -1,120 +1,202 @@
-//! Nanoseconds an event: decode, history and tally of one shard, with tallies standing.
+//! Nanoseconds an event: decode, history and tally of one shard on one core.
 //!
-//! The shard is filled once; then batches of new events are decoded and applied to customers at random, as they
-//! come from a topic. `CORE_CUSTOMERS` sets how many customers there are (default one million).
+//! Decoding is measured by criterion. What changes a shard is not: it takes a fixed log, the same events in every run,
+//! so that the figure does not depend on how many iterations somebody chose; each figure is the median of 24 samples.
+//! A sample is one second of the log's own time (50,176 events, encoded before the clock starts) in batches of 1,024
+//! through `Shard::consume_batch`, and what a publication does to the shard, once, within the timed part.
+//!
+//! `BENCH_CUSTOMERS` lists the numbers of customers (default 1000000,10000000).
+
+#![expect(clippy::print_stdout, reason = "the measurements are what it is for")]
+
+mod support;
 
 use std::hint::black_box;
-use std::sync::Arc;
+use std::ops::ControlFlow;
+use std::time::Instant as Moment;
 
-use churnwatch::cohort::{Definitions, Dimension, DimensionRef, DimensionValue, Grouping, Lifecycle, Window};
-use churnwatch::proto::lifecycle_event::Event;
-use churnwatch::proto::{Activity, LifecycleEvent, Money, Renewed, Started};
+use churnwatch::decode::Decoder;
 use churnwatch::shard::{HashKey, Shard};
-use churnwatch::time::{Grid, Instant, Span};
-use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
-use prost::Message;
+use criterion::Criterion;
+use support::figures::{Figures, criterion_folder, criterion_median, median};
+use support::log::{EVENTS_A_SECOND, Log, Mix, definitions};
+use support::reference::{RandomAccess, available_bytes, bytewise_ns};
 
-const BATCH: u64 = 10_000;
-const DAY: i64 = Span::DAY.as_millis();
-/// 2026-01-01T00:00Z
-const NEW_YEAR: i64 = 1_767_225_600_000;
+const BATCH: usize = 1024;
+/// Whole batches, for about a second.
+const SAMPLE: u64 = EVENTS_A_SECOND.next_multiple_of(BATCH as u64);
+const SAMPLES: usize = 24;
+const WINDOWS: usize = 5;
+const GROUPINGS: usize = 4;
+const MILLION: u64 = 1_000_000;
+/// What filling a shard takes, the index's growth included.
+const BYTES_PER_CUSTOMER: u64 = 130;
 
-fn definitions(windows: i64) -> Arc<Definitions> {
-    let dimension = |name: &str| Dimension { name: name.into(), attribute: name.into(), value: DimensionValue::Window };
-    Arc::new(Definitions {
-        grid: Grid::new(Span::HOUR).expect("an hour is a step"),
-        windows: (1..=windows)
-            .map(|n| Window { label: format!("{n}"), length: Span::from_millis(30 * DAY * n / windows) })
-            .collect(),
-        dimensions: vec![dimension("plan"), dimension("region")],
-        groupings: vec![
-            Grouping::default(),
-            Grouping { by: vec![DimensionRef::Declared(0), DimensionRef::Declared(1)] },
-        ],
-        lifecycle: Lifecycle { inactivity_timeout: Some(Span::days(30)), grace_period: Span::ZERO },
-        zone: jiff::tz::TimeZone::UTC,
-        complete_since: None,
-        max_cohorts: 1000,
-    })
+fn main() {
+    let mut figures = Figures::new("core");
+    decode(&mut figures);
+    let base = Shape { mix: Mix::Activity, customers: MILLION, windows: WINDOWS, groupings: GROUPINGS };
+    vary(&mut figures, base, "windows", &[1, 5, 20]);
+    vary(&mut figures, base, "groupings", &[1, 4, 10]);
+    sizes(&mut figures);
+    figures.finish();
 }
 
-/// Customers at random, the same ones in every run.
-struct Picker(u64);
+/// What is measured.
+#[derive(Clone, Copy)]
+struct Shape {
+    mix: Mix,
+    customers: u64,
+    windows: usize,
+    groupings: usize,
+}
 
-impl Picker {
-    fn pick(&mut self, n: u64) -> u64 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) % n
+/// A shard, and the log that it takes in.
+struct Subject {
+    shard: Shard,
+    log: Log,
+    /// Nanoseconds an event.
+    samples: Vec<f64>,
+    /// Of each sample: the publication's part, in milliseconds.
+    publication_ms: Vec<f64>,
+}
+
+impl Subject {
+    /// With everybody's past and without tallies: nothing has been published yet.
+    fn filled(shape: Shape) -> Self {
+        let log = Log::new(shape.mix, shape.customers);
+        let mut shard = Shard::new(definitions(shape.windows, shape.groupings), HashKey([7; 16]));
+        for event in log.past() {
+            shard.consume_message(&event, None);
+        }
+        Self { shard, log, samples: Vec::new(), publication_ms: Vec::new() }
+    }
+
+    fn sample(&mut self, published: bool) {
+        let payloads = self.log.take(SAMPLE);
+        let records = payloads.records();
+        let begun = Moment::now();
+        for batch in records.chunks(BATCH) {
+            let taken = self.shard.consume_batch(batch, |_, outcome| {
+                black_box(outcome);
+                ControlFlow::Continue(())
+            });
+            assert_eq!(taken, batch.len());
+        }
+        let read = begun.elapsed();
+        if published {
+            self.shard.advance(self.log.now());
+            self.shard.fold_before_windows_of(self.log.now());
+        }
+        let all = begun.elapsed();
+        self.samples.push(all.as_nanos() as f64 / SAMPLE as f64);
+        self.publication_ms.push((all - read).as_secs_f64() * 1e3);
+    }
+
+    /// Builds the tallies, and forgets what was measured without them.
+    fn publish(&mut self) {
+        self.shard.advance(self.log.now());
+        self.samples.clear();
+        self.publication_ms.clear();
     }
 }
 
-fn event(customer: u64, ms: i64, what: Event) -> LifecycleEvent {
-    let event_time = pbjson_types::Timestamp { seconds: ms / 1000, nanos: (ms % 1000 * 1_000_000) as i32 };
-    let customer_id = format!("customer-{customer:09}");
-    LifecycleEvent { customer_id, event_time: Some(event_time), event: Some(what), ..LifecycleEvent::default() }
-}
-
-fn started(customer: u64, ms: i64) -> LifecycleEvent {
-    let amount = Money { currency_code: "EUR".into(), minor_units: 900 + (customer % 40) as i64 * 100 };
-    let what = Started { recurring_amount: Some(amount), ..Started::default() };
-    let mut event = event(customer, ms, Event::Started(what));
-    event.attributes.insert("plan".into(), ["basic", "plus", "business"][customer as usize % 3].into());
-    event.attributes.insert("region".into(), ["eu", "us", "apac"][customer as usize / 3 % 3].into());
-    event
-}
-
-fn filled(customers: u64, windows: i64) -> Shard {
-    let mut shard = Shard::new(definitions(windows), HashKey([7; 16]));
-    for customer in 0..customers {
-        shard.consume_message(&started(customer, NEW_YEAR + (customer % 2000) as i64 * 1000), None);
+/// Takes turns, so that what disturbs the machine disturbs all alike.
+fn sample_all(subjects: &mut [Subject], published: bool) {
+    for _ in 0..SAMPLES {
+        subjects.iter_mut().for_each(|subject| subject.sample(published));
     }
-    shard.advance(Instant::from_millis(NEW_YEAR + DAY));
-    shard
 }
 
-fn batch(picker: &mut Picker, customers: u64, at: &mut i64, billing: bool) -> Vec<Vec<u8>> {
-    let next = |_| {
-        *at += 7;
-        let customer = picker.pick(customers);
-        let event = match picker.pick(20) {
-            0 => started(customer, *at),
-            _ if billing => event(customer, *at, Event::Renewed(Renewed { term_end_time: None })),
-            _ => event(customer, *at, Event::Activity(Activity {})),
-        };
-        event.encode_to_vec()
-    };
-    (0..BATCH).map(next).collect()
-}
-
-fn core(c: &mut Criterion) {
-    let customers = std::env::var("CORE_CUSTOMERS").ok().and_then(|n| n.parse().ok()).unwrap_or(1_000_000);
-    let mut group = c.benchmark_group(format!("core, {customers} customers"));
-    group.throughput(Throughput::Elements(BATCH)).sample_size(20);
-    for (name, windows, billing) in [
-        ("activity, 1 window", 1, false),
-        ("activity, 20 windows", 20, false),
-        ("billing, 1 window", 1, true),
-        ("billing, 20 windows", 20, true),
-    ] {
-        let mut shard = filled(customers, windows);
-        let (mut picker, mut at) = (Picker(1), NEW_YEAR + DAY);
-        group.bench_function(name, |b| {
-            b.iter_batched(
-                || batch(&mut picker, customers, &mut at, billing),
-                |payloads| {
-                    for payload in &payloads {
-                        black_box(shard.consume(Some(payload), None));
-                    }
-                    // As the publication loop does, so that the events exist and are not kept for later.
-                    shard.advance(shard.latest_event().unwrap_or(Instant::EARLIEST_EVENT));
-                    payloads
-                },
-                BatchSize::PerIteration,
-            );
+fn decode(figures: &mut Figures) {
+    let mut criterion = Criterion::default()
+        .output_directory(&criterion_folder())
+        .sample_size(30)
+        .warm_up_time(std::time::Duration::from_millis(500))
+        .measurement_time(std::time::Duration::from_secs(2))
+        .without_plots();
+    for mix in Mix::ALL {
+        let payloads = Log::new(mix, MILLION).take(16 * BATCH as u64);
+        let records = payloads.records();
+        let mut decoder = Decoder::default();
+        criterion.benchmark_group("decode").bench_function(mix.name(), |bencher| {
+            bencher.iter(|| {
+                for record in &records {
+                    let _ = black_box(decoder.decode(record.payload.unwrap_or_default(), None));
+                }
+            });
         });
+        let events = records.len() as f64;
+        let ns = criterion_median("decode", mix.name()) / events;
+        let bare = bytewise_ns(payloads.bytes()) / events;
+        figures.push_against(format!("decode, {}", mix.name()), ns, "ns/event", ("its bytes one by one", bare));
     }
-    group.finish();
 }
 
-criterion_group!(benches, core);
-criterion_main!(benches);
+/// One shape beside others that differ in one thing, and by how much the last costs more than the first.
+fn vary(figures: &mut Figures, base: Shape, what: &str, values: &[usize]) {
+    let memory = RandomAccess::measure(base.customers as usize);
+    for mix in [Mix::Activity, Mix::Billing] {
+        let shapes = values.iter().map(|&n| match what {
+            "windows" => Shape { mix, windows: n, ..base },
+            _ => Shape { mix, groupings: n, ..base },
+        });
+        let mut subjects: Vec<Subject> = shapes.map(Subject::filled).collect();
+        subjects.iter_mut().for_each(Subject::publish);
+        sample_all(&mut subjects, true);
+        let ns: Vec<f64> = subjects.iter_mut().map(|subject| median(&mut subject.samples)).collect();
+        for (n, &ns) in values.iter().zip(&ns) {
+            let name = format!("event, {}, 1 M customers, {n} {what}", mix.name());
+            figures.push_against(name, ns, "ns/event", ("a random access", memory.latency_ns));
+        }
+        if let ([few, .., many], [first, .., last]) = (values, &*ns) {
+            figures.push(format!("growth, {few} to {many} {what}, {}", mix.name()), last / first, "×");
+        }
+    }
+}
+
+fn sizes(figures: &mut Figures) {
+    let sizes = std::env::var("BENCH_CUSTOMERS").unwrap_or_else(|_| "1000000,10000000".to_owned());
+    let sizes = sizes.split(',').map(|n| n.trim().parse().expect("BENCH_CUSTOMERS: numbers with commas between"));
+    let mut smallest = None;
+    for customers in sizes {
+        if available_bytes() < customers * BYTES_PER_CUSTOMER {
+            println!("{customers} customers do not fit this machine's memory: left out");
+            continue;
+        }
+        let size = format!("{} M customers", customers as f64 / MILLION as f64);
+        let memory = RandomAccess::measure(customers as usize);
+        figures.push(format!("random access, {size}, one after the other"), memory.latency_ns, "ns");
+        figures.push(format!("random access, {size}, 32 in flight"), memory.in_flight_ns, "ns");
+        let ns = Mix::ALL.map(|mix| of_size(figures, mix, customers, &size, &memory));
+        let (first_size, first_ns, first_memory) = smallest.get_or_insert((size.clone(), ns, memory.latency_ns));
+        if *first_size != size {
+            for (mix, (ns, first_ns)) in Mix::ALL.iter().zip(ns.iter().zip(first_ns)) {
+                let name = format!("growth, {first_size} to {size}, {}", mix.name());
+                let of_memory = memory.latency_ns / *first_memory;
+                figures.push_against(name, ns / *first_ns, "×", ("growth of a random access", of_memory));
+            }
+        }
+    }
+}
+
+/// Nanoseconds of all three steps.
+fn of_size(figures: &mut Figures, mix: Mix, customers: u64, size: &str, memory: &RandomAccess) -> f64 {
+    let against = ("a random access", memory.latency_ns);
+    let mut subject = Subject::filled(Shape { mix, customers, windows: WINDOWS, groupings: GROUPINGS });
+    sample_all(std::slice::from_mut(&mut subject), false);
+    let without_tallies = median(&mut subject.samples);
+    let begun = Moment::now();
+    subject.publish();
+    let built = begun.elapsed().as_secs_f64();
+    sample_all(std::slice::from_mut(&mut subject), true);
+    let all = median(&mut subject.samples);
+    let mix = mix.name();
+    figures.push_against(format!("decode and history, {mix}, {size}"), without_tallies, "ns/event", against);
+    figures.push_against(format!("event, {mix}, {size}"), all, "ns/event", against);
+    figures.push(format!("tally, {mix}, {size} (the difference)"), all - without_tallies, "ns/event");
+    let publication = median(&mut subject.publication_ms);
+    figures.push(format!("a publication's part of that, {mix}, {size}"), publication, "ms");
+    figures.push(format!("tallies built from histories, {mix}, {size}"), built, "s");
+    all
+}

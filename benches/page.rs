@@ -1,79 +1,84 @@
-//! What a publication costs: the page of 10,000 series, and of 100,000.
+//! Milliseconds a publication: time moves on, the shard's readings, and the page of 1 k, 10 k and 100 k series.
+//!
+//! The shard has as many cohorts as that takes, of 100 customers each, and takes in events between the publications.
 
-use std::collections::BTreeMap;
+mod support;
+
 use std::hint::black_box;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::time::Instant as Moment;
 
-use churnwatch::cohort::{Definitions, Dimension, DimensionRef, DimensionValue, Grouping, Lifecycle, Window};
-use churnwatch::event::{Currency, EndReason};
+use churnwatch::cohort::{Definitions, Window};
 use churnwatch::gauges::cohort_page;
-use churnwatch::readings::{CohortReading, Readings, WindowReading, WindowRevenue};
-use churnwatch::time::{Grid, Instant, Span};
-use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use churnwatch::shard::{HashKey, Shard};
+use churnwatch::time::{Instant, Span};
+use support::figures::{Figures, median};
+use support::log::{Log, Mix, definitions};
+use support::reference::bytewise_ns;
 
-/// Three windows, by everyone and by plan.
-fn definitions() -> Definitions {
+const SAMPLES: usize = 24;
+/// Between two publications.
+const EVENTS: u64 = 50_000;
+/// `http.publish_interval` by default.
+const INTERVAL_MS: f64 = 5_000.0;
+const CUSTOMERS_PER_COHORT: u64 = 100;
+
+fn main() {
+    let mut figures = Figures::new("page");
+    // Everyone is a cohort, too.
+    for (size, plans) in [("1 k", 12), ("10 k", 124), ("100 k", 1_240)] {
+        publications(&mut figures, size, plans);
+    }
+    figures.finish();
+}
+
+/// The default windows, by everyone and by plan.
+fn by_plan() -> Arc<Definitions> {
     let window = |days: i64| Window { label: format!("{days}d"), length: Span::days(days) };
-    let plan = Dimension { name: "plan".to_owned(), attribute: "plan".to_owned(), value: DimensionValue::Window };
-    Definitions {
-        grid: Grid::new(Span::HOUR).expect("an hour is a step"),
-        windows: [1, 7, 30].map(window).into(),
-        dimensions: vec![plan],
-        groupings: vec![Grouping::default(), Grouping { by: vec![DimensionRef::Declared(0)] }],
-        lifecycle: Lifecycle::default(),
-        zone: jiff::tz::TimeZone::UTC,
-        complete_since: None,
-        max_cohorts: usize::MAX,
-    }
+    let by_plan = definitions(1, 2);
+    Arc::new(Definitions { windows: [1, 7, 30].map(window).into(), max_cohorts: usize::MAX, ..(*by_plan).clone() })
 }
 
-/// Every number of every cohort is there: 86 series a cohort.
-fn readings(cohorts: i64) -> Readings {
-    let eur = Currency::from_code("EUR").expect("EUR is a code");
-    let reading = |i: i64| {
-        let mut lost_by_reason = [0; EndReason::ALL.len()];
-        lost_by_reason[EndReason::Cancelled as usize] = 60;
-        lost_by_reason[EndReason::PaymentFailed as usize] = 40;
-        let revenue =
-            WindowRevenue { start: 100_000, lost: 1_234, contraction: 99, expansion: 77, new: 5, returned: 6 };
-        let window = WindowReading {
-            start: 1_000 + i,
-            retained: 900 + i,
-            lost_by_reason,
-            new: 30,
-            returned: 4,
-            moved_in: 3,
-            moved_out: 2,
-            passing: 1,
-            bounced: 5,
-            revenue: BTreeMap::from([(eur, revenue)]),
-        };
-        let recurring_revenue = BTreeMap::from([(eur, 99_999)]);
-        CohortReading { customers: 935 + i, recurring_revenue, windows: vec![window; 3] }
-    };
-    let plans = (0..cohorts).map(|i| (vec![format!("plan {i}").into()], reading(i))).collect();
-    Readings {
-        earliest_event: Some(Instant::EARLIEST_EVENT),
-        groupings: vec![BTreeMap::from([(vec![], reading(0))]), plans],
-        folded_before: None,
+fn publications(figures: &mut Figures, size: &str, plans: u64) {
+    let definitions = by_plan();
+    let mut log = Log::new(Mix::Billing, plans * CUSTOMERS_PER_COHORT).with_plans(plans);
+    let mut shard = Shard::new(definitions.clone(), HashKey([7; 16]));
+    for event in log.past() {
+        shard.consume_message(&event, None);
     }
-}
-
-fn pages(criterion: &mut Criterion) {
-    let as_of = Instant::from_millis(1_772_323_200_000);
-    let definitions = definitions();
-    let mut group = criterion.benchmark_group("cohort_page");
-    group.sample_size(10);
-    for cohorts in [120, 1_200] {
-        let readings = readings(cohorts);
-        let page = cohort_page(&definitions, &readings, as_of);
-        let series = page.lines().filter(|line| !line.starts_with('#')).count();
-        group.throughput(Throughput::Elements(series as u64));
-        group.bench_with_input(BenchmarkId::new("series", series), &readings, |bencher, readings| {
-            bencher.iter(|| cohort_page(black_box(&definitions), black_box(readings), as_of));
-        });
+    shard.advance(log.now());
+    let (mut advance, mut readings, mut page, mut all) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let mut text = String::new();
+    let mut as_of = log.now();
+    for _ in 0..SAMPLES {
+        shard.consume_batch(&log.take(EVENTS).records(), |_, _| ControlFlow::Continue(()));
+        // The log's own time goes on by a second only.
+        as_of = Instant::from_millis(as_of.as_millis() + INTERVAL_MS as i64).max(log.now());
+        let begun = Moment::now();
+        shard.advance(as_of);
+        let advanced = begun.elapsed();
+        let numbers = shard.readings();
+        let read = begun.elapsed();
+        text = black_box(cohort_page(&definitions, &numbers, as_of));
+        let written = begun.elapsed();
+        for (samples, time) in [
+            (&mut advance, advanced),
+            (&mut readings, read - advanced),
+            (&mut page, written - read),
+            (&mut all, written),
+        ] {
+            samples.push(time.as_secs_f64() * 1e3);
+        }
     }
-    group.finish();
+    let series = text.lines().filter(|line| !line.starts_with('#')).count();
+    let all = median(&mut all);
+    let bare = bytewise_ns(text.as_bytes()) / 1e6;
+    figures.push_against(format!("publication, {size} series"), all, "ms", ("the page's bytes one by one", bare));
+    figures.push(format!("time moves on, {size} series"), median(&mut advance), "ms");
+    figures.push(format!("readings, {size} series"), median(&mut readings), "ms");
+    figures.push(format!("page written, {size} series"), median(&mut page), "ms");
+    figures.push(format!("series exactly, {size} series"), series as f64, "series");
+    let share = 100.0 * all / INTERVAL_MS;
+    figures.push(format!("share of a core at the default interval of 5 s, {size} series"), share, "%");
 }
-
-criterion_group!(benches, pages);
-criterion_main!(benches);

@@ -9,12 +9,16 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use churnwatch::cohort::{Definitions, Dimension, DimensionRef, DimensionValue, Grouping, Lifecycle, Window};
-use churnwatch::proto::{Activity, EndReason, Ended, LifecycleEvent, Money, Renewed, Started, lifecycle_event::Event};
+use churnwatch::proto::{
+    Activity, Changed, EndReason, Ended, LifecycleEvent, Money, Renewed, Started, lifecycle_event::Event,
+};
 use churnwatch::shard::{HashKey, Shard};
 use churnwatch::time::{Grid, Instant, Span};
 
 /// One subscription and two dimensions.
 const LIMIT_BYTES_PER_CUSTOMER: f64 = 96.0;
+/// Some of them with two subscriptions, other plans, pauses, months of renewals.
+const LIMIT_BYTES_REALISTIC: f64 = 120.0;
 /// A cohort of 100 customers, windows up to 90 days, step one hour.
 const LIMIT_BYTES_PER_COHORT: f64 = 16.0 * 1024.0;
 
@@ -23,13 +27,14 @@ const DAY: i64 = Span::DAY.as_millis();
 const NEW_YEAR: i64 = 1_767_225_600_000;
 
 /// Bytes, of so many customers.
-type Measure = fn(usize) -> f64;
+pub type Measure = fn(usize) -> f64;
 
 /// What is measured, and the most it may be.
-const ROWS: [(&str, f64, Measure); 4] = [
-    ("customer, activity only", LIMIT_BYTES_PER_CUSTOMER, |n| of_customers(n, activity)),
-    ("customer, monthly terms, renewed twice", LIMIT_BYTES_PER_CUSTOMER, |n| of_customers(n, monthly)),
-    ("customer, yearly term, named subscription", LIMIT_BYTES_PER_CUSTOMER, |n| of_customers(n, yearly)),
+pub const ROWS: [(&str, f64, Measure); 5] = [
+    ("customer, activity only", LIMIT_BYTES_PER_CUSTOMER, |n| of_customers(n, activity, 0.0)),
+    ("customer, monthly terms, renewed twice", LIMIT_BYTES_PER_CUSTOMER, |n| of_customers(n, monthly, 0.0)),
+    ("customer, yearly term, named subscription", LIMIT_BYTES_PER_CUSTOMER, |n| of_customers(n, yearly, 0.0)),
+    ("customer, realistic mix", LIMIT_BYTES_REALISTIC, |n| of_customers(n, realistic, 0.2)),
     ("cohort of 100 customers", LIMIT_BYTES_PER_COHORT, |n| of_cohorts(n / 1000)),
 ];
 
@@ -40,15 +45,13 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let customers = std::env::var("MEMORY_CUSTOMERS").ok().and_then(|n| n.parse().ok()).unwrap_or(1_000_000);
-    if let Some((_, _, measure)) = std::env::var("MEMORY_ROW").ok().and_then(|row| ROWS.get(row.parse::<usize>().ok()?))
-    {
-        println!("{}", measure(customers));
+    if measures_a_row(customers) {
         return ExitCode::SUCCESS;
     }
     println!("{:<44} {:>12} {:>10}", format!("{customers} customers"), "bytes each", "at most");
     let mut failed = 0;
     for (row, (what, limit, _)) in ROWS.iter().enumerate() {
-        let bytes = in_a_process_of_its_own(row);
+        let bytes = in_a_process_of_its_own(row, customers);
         println!("{what:<44} {bytes:>12.1} {limit:>10}");
         failed += usize::from(bytes > *limit);
     }
@@ -56,10 +59,21 @@ fn main() -> ExitCode {
     if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
+/// Whether this process is one that [`in_a_process_of_its_own`] has started, which is done then.
+pub fn measures_a_row(customers: usize) -> bool {
+    let row = std::env::var("MEMORY_ROW").ok().and_then(|row| ROWS.get(row.parse::<usize>().ok()?));
+    if let Some((_, _, measure)) = row {
+        println!("{}", measure(customers));
+    }
+    row.is_some()
+}
+
 /// What one measurement gave back to the allocator would make the next one look small.
-fn in_a_process_of_its_own(row: usize) -> f64 {
+pub fn in_a_process_of_its_own(row: usize, customers: usize) -> f64 {
     let this = std::env::current_exe().expect("a running binary has a path");
-    let output = std::process::Command::new(this).env("MEMORY_ROW", row.to_string()).output().expect("it runs again");
+    let mut again = std::process::Command::new(this);
+    again.env("MEMORY_ROW", row.to_string()).env("MEMORY_CUSTOMERS", customers.to_string());
+    let output = again.output().expect("it runs again");
     let text = String::from_utf8_lossy(&output.stdout);
     text.trim().parse().unwrap_or_else(|_| panic!("row {row}: {text}{}", String::from_utf8_lossy(&output.stderr)))
 }
@@ -82,7 +96,7 @@ fn definitions() -> Arc<Definitions> {
 }
 
 /// Resident bytes per customer after some months of events, with tallies and deadlines standing.
-fn of_customers(customers: usize, events: fn(usize) -> Vec<LifecycleEvent>) -> f64 {
+fn of_customers(customers: usize, events: fn(usize) -> Vec<LifecycleEvent>, most_spilled: f64) -> f64 {
     let mut shard = Shard::new(definitions(), HashKey([7; 16]));
     let before = resident_bytes();
     shard.advance(Instant::from_millis(NEW_YEAR));
@@ -96,7 +110,8 @@ fn of_customers(customers: usize, events: fn(usize) -> Vec<LifecycleEvent>) -> f
     shard.advance(as_of);
     let bytes = resident_bytes().saturating_sub(before) as f64 / customers as f64;
     assert_eq!(shard.tracked_customers(), customers);
-    assert_eq!(shard.spilled_customers(), 0, "the common customer fits its record");
+    let spilled = shard.spilled_customers() as f64 / customers as f64;
+    assert!(spilled <= most_spilled, "the common customer fits its record: {spilled} do not");
     bytes
 }
 
@@ -173,6 +188,36 @@ fn yearly(n: usize) -> Vec<LifecycleEvent> {
 fn activity(n: usize) -> Vec<LifecycleEvent> {
     let sign = |day: i64| event(n, false, offset(n) + day * DAY, Event::Activity(Activity {}));
     vec![with_attributes(sign(0), n), sign(9), sign(31), sign(60)]
+}
+
+/// Of twenty customers ten pay monthly, four only show signs of life, two pay yearly; one each has changed plan and
+/// amount, left and come back, has a second subscription, and comes so seldom that every sign of life is kept.
+fn realistic(n: usize) -> Vec<LifecycleEvent> {
+    let at = |day: i64| offset(n) + day * DAY;
+    match n % 20 {
+        0..=9 => monthly(n),
+        10..=13 => activity(n),
+        14..=15 => yearly(n),
+        16 => {
+            let recurring_amount = Some(Money { currency_code: "EUR".into(), minor_units: 4_900 });
+            let upgrade = event(n, false, at(40), Event::Changed(Changed { recurring_amount }));
+            let mut events = monthly(n);
+            events.push(with_attributes(upgrade, n + 1));
+            events
+        }
+        17 => {
+            let ended = Ended { reason: EndReason::PaymentFailed.into(), effective_time: None };
+            let mut again = started(n, false, 90);
+            again.event_time = Some(timestamp(at(62)));
+            let mut events = monthly(n);
+            events.extend([event(n, false, at(50), Event::Ended(ended)), again]);
+            events
+        }
+        18 => [monthly(n), yearly(n)].concat(),
+        _ => {
+            (0..3).map(|i| event(n, false, at(i * 61 - 122), Event::Activity(Activity {}))).chain(activity(n)).collect()
+        }
+    }
 }
 
 /// One in ten leaves.

@@ -7,7 +7,6 @@
 #![expect(clippy::print_stdout, reason = "the table is what a bench is for")]
 
 mod bare;
-mod figures;
 mod latency;
 mod page;
 mod pairs;
@@ -15,6 +14,9 @@ mod process;
 mod stream;
 mod topic;
 
+#[allow(dead_code, reason = "no bench needs all of it")]
+#[path = "../support/figures.rs"]
+mod figures;
 #[allow(dead_code, reason = "the tests' brokers; the rest is theirs")]
 #[path = "../../tests/support/mod.rs"]
 mod support;
