@@ -21,6 +21,8 @@ const INTERVAL_MS: f64 = 1_000.0;
 const STEP_MS: f64 = 5.0;
 /// How often a page that is due is looked for.
 const LOOK: Duration = Duration::from_millis(2);
+/// The same where it is so long that to look is a load of its own.
+const LOOK_AT_LONG: Duration = Duration::from_millis(20);
 
 /// Where a load is under way.
 #[derive(Clone, Copy, PartialEq)]
@@ -126,7 +128,7 @@ fn load(topic: &Topic, run: &Run, sizes: &Sizes, rate: f64, beside: Beside, name
                 }
             });
         }
-        let latencies = probes.await_all(run);
+        let latencies = probes.await_all(run, if beside == Beside::Scrapes { LOOK_AT_LONG } else { LOOK });
         over.store(true, Ordering::Relaxed);
         (latencies, sending.join().expect("the producer sends"))
     });
@@ -178,7 +180,7 @@ fn send(topic: &Topic, sizes: &Sizes, rate: f64, begin_ms: f64, steps: usize) ->
 
 impl Probes {
     /// Looks at the page whenever one is due, until all probes are on it.
-    fn await_all(&mut self, run: &Run) -> Latencies {
+    fn await_all(&mut self, run: &Run, look: Duration) -> Latencies {
         let mut latencies = Latencies::default();
         let mut due_ms = next_multiple(now_ms());
         let give_up_ms = self.sent.iter().flatten().copied().fold(0.0, f64::max) + 120_000.0;
@@ -199,7 +201,7 @@ impl Probes {
                 latencies.publications.push(seen_ms - due_ms);
                 due_ms = next_multiple(seen_ms);
             } else {
-                std::thread::sleep(LOOK);
+                std::thread::sleep(look);
             }
         }
         latencies
