@@ -73,7 +73,7 @@ rebalance:
 
 # Every figure of docs/performance.md: a table, target/bench.json, and ratios to benches/baseline.json where it knows a machine
 # of this kind. BENCHES takes some of them, BENCH_CUSTOMERS the sizes (with 50000000 it needs 8 GiB), UPDATE_DOCS=1 writes the figures into docs/performance.md.
-BENCHES := core page memory kafka
+BENCHES := core page memory snapshot kafka
 bench:
 	$(CARGO) bench $(LOCKED) --no-run $(BENCHES:%=--bench %) --bench report
 	rm -rf target/bench
