@@ -17,7 +17,12 @@ mod topic;
 #[allow(dead_code, reason = "no bench needs all of it")]
 #[path = "../support/figures.rs"]
 mod figures;
-#[allow(dead_code, reason = "the tests' brokers; the rest is theirs")]
+#[allow(
+    dead_code,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "the tests' own, of which the brokers are wanted"
+)]
 #[path = "../../tests/support/mod.rs"]
 mod support;
 
