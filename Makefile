@@ -73,6 +73,7 @@ rebalance:
 
 # Every figure of docs/performance.md: a table, target/bench.json, and ratios to benches/baseline.json where it knows a machine
 # of this kind. BENCHES takes some of them, BENCH_CUSTOMERS the sizes (with 50000000 it needs 8 GiB), UPDATE_DOCS=1 writes the figures into docs/performance.md.
+# The sizes of `kafka` stand in benches/kafka/main.rs; KAFKA_BOOTSTRAP_SERVERS names a cluster to use instead of its own.
 BENCHES := core page memory snapshot kafka
 bench:
 	$(CARGO) bench $(LOCKED) --no-run $(BENCHES:%=--bench %) --bench report

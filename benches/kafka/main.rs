@@ -57,23 +57,25 @@ fn main() {
     };
     let parts = std::env::var("KAFKA_PARTS").unwrap_or_else(|_| "pairs,latency".to_owned());
     let mut figures = Figures::new("kafka");
-    let cluster = apache_kafka::own("kafka", 1);
+    let apache = apache_kafka::shared("kafka");
+    // A given cluster may hold the topics of earlier runs.
+    let name = |part: &str| format!("bench-{part}-{}", churnwatch::run::wall_clock().as_millis());
     if parts.contains("pairs") {
-        if let Some(cluster) = &cluster {
-            let topic = Topic::new(&cluster.bootstrap_servers(), "pairs", PARTITIONS);
+        if let Some(servers) = apache {
+            let topic = Topic::new(servers, &name("pairs"), PARTITIONS);
             apache_kafka::create_topic(&topic.servers, &topic.name, topic.partitions);
             pairs::compare(&topic, sizes.events, &sizes, "", &mut figures);
         }
         let embedded = Broker::start().expect("the embedded broker starts");
         let servers = embedded.bootstrap_servers().expect("it listens");
-        let topic = Topic::new(&servers, "pairs", EMBEDDED_PARTITIONS);
+        let topic = Topic::new(&servers, &name("pairs"), EMBEDDED_PARTITIONS);
         embedded.create_topic(&topic.name, topic.partitions).expect("it is new");
         pairs::compare(&topic, sizes.embedded_events, &sizes, ", embedded broker", &mut figures);
     }
     if parts.contains("latency")
-        && let Some(cluster) = &cluster
+        && let Some(servers) = apache
     {
-        let topic = Topic::new(&cluster.bootstrap_servers(), "latency", PARTITIONS);
+        let topic = Topic::new(servers, &name("latency"), PARTITIONS);
         apache_kafka::create_topic(&topic.servers, &topic.name, topic.partitions);
         latency::measure(&topic, &sizes, &mut figures);
     }

@@ -49,13 +49,11 @@ impl Stream {
     }
 
     fn event(&mut self, customer_id: String, at_ms: i64, what: Event) -> LifecycleEvent {
-        let (a, b) = (self.random(), self.random());
-        let event_id =
-            format!("{:08x}-{:04x}-{:04x}-{:04x}-{:012x}", a >> 32, a >> 16 & 0xffff, a & 0xffff, b >> 48, b >> 16);
+        let event_id = format!("{:040x}", u128::from(self.random()) << 64 | u128::from(self.random()));
         let event_time =
             Timestamp { seconds: at_ms.div_euclid(1000), nanos: (at_ms.rem_euclid(1000) * 1_000_000) as i32 };
         LifecycleEvent {
-            event_id: event_id[..36].to_owned(),
+            event_id,
             customer_id,
             event_time: Some(event_time),
             event: Some(what),
