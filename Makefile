@@ -4,7 +4,7 @@ CARGO := cargo
 # What is not up to date in Cargo.lock is a mistake, not a thing to be mended on the way.
 LOCKED := --locked
 
-.PHONY: test tools fmt clippy doc contract unit integration docs instructions chaos rebalance bench baseline fuzz
+.PHONY: test tools fmt clippy doc contract unit integration docs instructions chaos rebalance bench baseline flamegraph fuzz
 
 test: tools fmt clippy doc contract unit integration
 	@echo "Passed: all checks$(if $(MISSING), EXCEPT those that need $(MISSING): they did not run)."
@@ -83,6 +83,16 @@ bench:
 # What later runs on this kind of machine are compared with: the figures of the last `make bench`.
 baseline:
 	UPDATE_BASELINE=1 $(CARGO) bench $(LOCKED) --bench report
+
+# docs/flamegraph-*.svg: where a shard's time goes. Needs perf and inferno (cargo install inferno).
+flamegraph:
+	$(CARGO) bench $(LOCKED) --no-run --bench core
+	set -e; for mix in activity billing; do \
+		BENCH_MIX=$$mix perf record -q -F 299 --call-graph dwarf,8192 -o target/perf.data $(CARGO) bench $(LOCKED) --bench core; \
+		perf script -i target/perf.data | inferno-collapse-perf \
+			| sed -n 's/.*;core::take_in;/events;/p; s/.*;core::move_on;/publication;/p' \
+			| inferno-flamegraph --title "$$mix: from payload to tallies, 1 M customers" --countname samples --hash --minwidth 0.2 > docs/flamegraph-$$mix.svg; \
+	done
 
 # Each target for FUZZ_SECONDS; needs a nightly toolchain and cargo-fuzz.
 FUZZ_SECONDS := 60
