@@ -13,6 +13,8 @@ use rdkafka::mocking::MockCluster;
 use rdkafka::producer::{BaseProducer, DefaultProducerContext, Producer};
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 
+use crate::native;
+
 /// One broker of an in-process cluster, gone when dropped.
 pub struct Broker {
     /// The client inside which librdkafka runs the cluster.
@@ -27,7 +29,7 @@ impl Broker {
             .set_log_level(RDKafkaLogLevel::Error)
             .create()
             .context("cannot start the embedded Kafka broker")?;
-        join_groups_at_once(&host);
+        native::join_groups_at_once(host.client());
         Ok(Self { host })
     }
 
@@ -82,19 +84,6 @@ impl Broker {
     pub fn answer_after(&self, round_trip: Duration) -> anyhow::Result<()> {
         let slowed = self.cluster()?.broker_round_trip_time(1, round_trip);
         slowed.context("cannot slow the embedded Kafka broker down")
-    }
-}
-
-/// A new group's first assignment otherwise waits three seconds for further members.
-#[allow(unsafe_code, reason = "rdkafka does not wrap this setting of the mock cluster")]
-fn join_groups_at_once(host: &BaseProducer) {
-    use rdkafka::bindings::{rd_kafka_handle_mock_cluster, rd_kafka_mock_group_initial_rebalance_delay_ms};
-    // SAFETY: the handle is valid while `host` lives, and the setter may be called from any thread.
-    unsafe {
-        let cluster = rd_kafka_handle_mock_cluster(host.client().native_ptr());
-        if !cluster.is_null() {
-            rd_kafka_mock_group_initial_rebalance_delay_ms(cluster, 0);
-        }
     }
 }
 

@@ -12,7 +12,7 @@
 //! customer's facts and tells what the customer was at every instant. [`tally`] keeps signed ranges over window
 //! starts, per cohort. [`shard`] joins the three for one partition: retract the customer's old contribution, change the
 //! history, add the new one. [`readings`] are the additive numbers at one instant; ratios are made once, from their sum,
-//! in [`gauges`]. What every number means stands in `docs/semantics.md`.
+//! in [`gauges`]. What every number means stands in `docs/semantics.md`. All `unsafe` code is in [`native`].
 //!
 //! # Invariants
 //!
@@ -50,6 +50,7 @@ pub mod embedded;
 pub mod http;
 pub mod input;
 pub mod kafka;
+pub mod native;
 pub mod own_metrics;
 pub mod publish;
 pub mod settings;

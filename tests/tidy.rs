@@ -164,6 +164,15 @@ fn every_module_is_listed_under_its_heading() {
 }
 
 #[test]
+fn one_module_alone_is_unsafe() {
+    let found = |f: &File| [uses(&f.path, f.code(), &["unsafe", "unsafe_code"]), uses(&f.path, f.tests(), &["unsafe"])];
+    let (native, others): (Vec<_>, Vec<_>) =
+        rust_files("src").into_iter().partition(|f| f.path.starts_with("src/native/"));
+    none(others.iter().flat_map(found).flatten().collect());
+    assert!(native.iter().flat_map(found).flatten().count() > 10, "src/native has moved");
+}
+
+#[test]
 fn files_stay_short() {
     let mut findings = Vec::new();
     for file in rust_files("src") {

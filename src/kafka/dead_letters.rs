@@ -46,7 +46,7 @@ impl Letter {
     /// not taken since; `answer` hears that it was acknowledged.
     pub fn new(
         partition: &TopicPartition,
-        record: &Record<'_>,
+        record: Record<'_>,
         why: Rejection,
         wanted: Weak<AtomicUsize>,
         answer: Sender<Message>,
@@ -55,7 +55,7 @@ impl Letter {
         for (name, value) in [
             ("topic", partition.topic.to_string()),
             ("partition", partition.partition.to_string()),
-            ("offset", record.offset.to_string()),
+            ("offset", record.offset().to_string()),
             ("class.name", why.name().to_owned()),
             ("exception.message", why.to_string()),
         ] {
@@ -64,12 +64,12 @@ impl Letter {
         let length = |bytes: Option<&[u8]>| bytes.map_or(0, <[u8]>::len);
         Self {
             partition: partition.clone(),
-            offset: record.offset,
+            offset: record.offset(),
             key: record.key().map(<[u8]>::to_vec),
-            value: record.payload.map(<[u8]>::to_vec),
-            time_ms: record.time.map(crate::time::Instant::as_millis),
+            value: record.payload().map(<[u8]>::to_vec),
+            time_ms: record.time().map(crate::time::Instant::as_millis),
             headers,
-            size_bytes: length(record.key()) + length(record.payload) + record.headers_bytes() + size_of::<Self>(),
+            size_bytes: length(record.key()) + length(record.payload()) + record.headers_bytes() + size_of::<Self>(),
             wanted,
             answer,
         }
@@ -89,6 +89,11 @@ pub(crate) struct Outbox {
 }
 
 impl Outbox {
+    #[cfg(test)]
+    pub(super) fn of(letters: Sender<Letter>) -> Self {
+        Self { topic: "letters".into(), letters }
+    }
+
     pub fn topic(&self) -> &str {
         &self.topic
     }
@@ -354,7 +359,7 @@ impl ProducerContext for Acknowledgements {
 mod tests {
     use super::*;
     use crate::embedded::Broker;
-    use crate::settings;
+    use crate::{native, settings};
 
     fn settings_of(broker: &Broker) -> Kafka {
         let brokers = broker.bootstrap_servers().unwrap();
@@ -378,21 +383,13 @@ mod tests {
     }
 
     #[test]
-    #[allow(unsafe_code, reason = "only librdkafka itself can bring about what this is about")]
     fn a_client_that_cannot_go_on_is_made_anew() {
         use rdkafka::types::RDKafkaRespErr::RD_KAFKA_RESP_ERR_OUT_OF_ORDER_SEQUENCE_NUMBER;
         let broker = Broker::start().unwrap();
         broker.create_topic("letters", 1).unwrap();
         let metrics = OwnMetrics::new();
         let (outbox, delivery) = open(&settings_of(&broker), "letters", metrics.clone()).unwrap();
-        // SAFETY: the client lives, and the text ends in a zero.
-        unsafe {
-            rdkafka::bindings::rd_kafka_test_fatal_error(
-                delivery.producer.client().native_ptr(),
-                RD_KAFKA_RESP_ERR_OUT_OF_ORDER_SEQUENCE_NUMBER,
-                c"lost count".as_ptr(),
-            );
-        }
+        native::fail(delivery.producer.client(), RD_KAFKA_RESP_ERR_OUT_OF_ORDER_SEQUENCE_NUMBER);
         let delivering = std::thread::spawn(move || delivery.run());
         let (wanted, (answer, answers)) = (Arc::<AtomicUsize>::default(), unbounded());
         outbox.send(letter(&wanted, &answer));

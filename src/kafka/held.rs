@@ -17,13 +17,13 @@ use super::worker::{Message, Progress, Setup};
 use super::writer::{Job, Saved, Tell};
 use crate::event::Rejection;
 use crate::framing::SCHEMA_ID_HEADER;
-use crate::shard::{Counts, Outcome, Shard};
+use crate::shard::{self, Counts, Outcome, Shard};
 use crate::snapshot;
 use crate::store::Epoch;
 use crate::time::Instant;
 
-/// Records taken from one partition before the next one, and messages, get their turn.
-const BATCH: usize = 1024;
+/// So many records the shard is given at a time; what the client gives is several times as much.
+const BLOCK: usize = 256;
 
 /// Why a partition cannot be read on.
 #[derive(Debug, thiserror::Error)]
@@ -108,52 +108,97 @@ impl Held {
         }
     }
 
-    /// Takes a batch from the queue into the shard.
+    /// Takes a batch from the queue into the shard. Returns how much of it was read: what waits for letters to be
+    /// acknowledged is read first the next time.
     pub fn read(
         &mut self,
         partition: &TopicPartition,
         setup: &Setup,
         own: &Sender<Message>,
     ) -> Result<usize, ReadError> {
-        let Some(queue) = &mut self.queue else { return Ok(0) };
         if self.letters.is_full() {
             return Ok(0);
         }
-        let (shard, letters) = (&mut self.shard, &mut self.letters);
-        let mut failed = None;
-        let (mut read, mut unkeyed) = (0, 0);
-        let mut last_record = None;
-        let mut first_record = None;
-        let mut next_offset = shard.next_offset();
-        let taken = queue.take(BATCH, |record| {
-            // Handed over again: it is counted already.
-            if record.offset < next_offset {
-                return ControlFlow::Continue(());
-            }
-            read += 1;
-            let mut then = Then::ReadOn;
-            if let Outcome::Rejected(why) = consume(shard, &record, setup) {
-                then = setup.rejecting.take(partition, &record, why, letters, own);
-                if then == Then::Fail {
-                    failed = Some(ReadError::Rejected { offset: record.offset, why });
-                    return ControlFlow::Break(());
-                }
-            }
-            next_offset = record.offset + 1;
-            unkeyed += u64::from(!record.keyed);
-            first_record = first_record.or(record.time);
-            last_record = record.time.or(last_record);
-            if then == Then::Wait { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-        });
-        if read > 0 {
-            shard.set_next_offset(next_offset);
-            self.untouched = false;
-            self.last_record = last_record.or(self.last_record);
-            self.oldest_new = self.oldest_new.or(first_record);
-            setup.shared.records.fetch_add(read, Ordering::Relaxed);
+        if let Some(queue) = &mut self.queue {
+            queue.refill();
         }
-        if unkeyed > 0 {
-            setup.shared.metrics.unkeyed_records.increment(unkeyed);
+        let mut batch = Batch::default();
+        let mut taken = 0;
+        let outcome = loop {
+            match self.read_block(partition, setup, own, &mut batch) {
+                Ok(0) => break Ok(taken),
+                Ok(count) => taken += count,
+                Err(error) => break Err(error),
+            }
+            if self.letters.is_full() {
+                break Ok(taken);
+            }
+        };
+        self.note(&batch, setup);
+        outcome
+    }
+
+    /// Takes some of the records that wait into the shard; returns how many.
+    fn read_block(
+        &mut self,
+        partition: &TopicPartition,
+        setup: &Setup,
+        own: &Sender<Message>,
+        batch: &mut Batch,
+    ) -> Result<usize, ReadError> {
+        let Some(queue) = &mut self.queue else { return Ok(0) };
+        if let Some(error) = queue.take_error() {
+            return Err(error.into());
+        }
+        let mut next_offset = self.shard.next_offset();
+        let mut records = [shard::Record { payload: Ok(None), latest_event_time: None }; BLOCK];
+        let mut count = 0;
+        let goes_on = |record: &Record<'_>, offset| !record.is_error() && record.offset() >= offset;
+        while count < BLOCK
+            && let Some(record) = queue.waiting(count).filter(|record| goes_on(record, next_offset))
+        {
+            records[count] = message_of(record, setup);
+            next_offset = record.offset() + 1;
+            count += 1;
+        }
+        if count == 0 {
+            // Handed over again: it is counted already.
+            let again = usize::from(queue.waits());
+            queue.pass(again);
+            return Ok(again);
+        }
+        let (letters, mut failed) = (&mut self.letters, None);
+        let consumed = self.shard.consume_batch(&records[..count], |place, outcome| {
+            let (Outcome::Rejected(why), Some(record)) = (outcome, queue.waiting(place)) else {
+                return ControlFlow::Continue(());
+            };
+            match setup.rejecting.take(partition, record, why, letters, own) {
+                Then::ReadOn => return ControlFlow::Continue(()),
+                Then::Wait => {}
+                Then::Fail => failed = Some(ReadError::Rejected { offset: record.offset(), why }),
+            }
+            ControlFlow::Break(())
+        });
+        let read = consumed - usize::from(failed.is_some());
+        let is_read = |place| queue.waiting(place).filter(|_| place < read);
+        if let Some(last) = read.checked_sub(1).and_then(is_read) {
+            self.shard.set_next_offset(last.offset() + 1);
+        }
+        batch.add(consumed, (0..read).filter_map(is_read));
+        queue.pass(consumed);
+        failed.map_or(Ok(consumed), Err)
+    }
+
+    /// Notes what was read.
+    fn note(&mut self, batch: &Batch, setup: &Setup) {
+        if batch.consumed > 0 {
+            self.untouched = false;
+            self.last_record = batch.last_record.or(self.last_record);
+            self.oldest_new = self.oldest_new.or(batch.first_record);
+            setup.shared.records.fetch_add(batch.consumed, Ordering::Relaxed);
+        }
+        if batch.unkeyed > 0 {
+            setup.shared.metrics.unkeyed_records.increment(batch.unkeyed);
             if !setup.shared.said_unkeyed.swap(true, Ordering::Relaxed) {
                 warn!(
                     "records without a key: all events of a customer must be in one partition, or the customer is \
@@ -161,7 +206,13 @@ impl Held {
                 );
             }
         }
-        failed.map_or(Ok(taken?), Err)
+    }
+
+    /// Goes on behind what the client says to have handed over, once that is read.
+    pub fn pass_handed_over(&mut self) {
+        if let Some(offset) = self.handed_over.take_if(|_| !self.queue.as_ref().is_some_and(Queue::waits)) {
+            self.shard.set_next_offset(self.shard.next_offset().max(offset));
+        }
     }
 
     /// Whether no snapshot is worth serialising: the dead-letter topic has refused what it would cover.
@@ -190,12 +241,31 @@ impl Held {
     }
 }
 
-fn consume(shard: &mut Shard, record: &Record<'_>, setup: &Setup) -> Outcome {
-    let latest_event_time = record.time.map(|time| time + setup.max_future);
+/// What was read at a time.
+#[derive(Default)]
+struct Batch {
+    /// With the one, if any, that ends the process.
+    consumed: u64,
+    unkeyed: u64,
+    first_record: Option<Instant>,
+    last_record: Option<Instant>,
+}
+
+impl Batch {
+    fn add<'a>(&mut self, consumed: usize, records: impl DoubleEndedIterator<Item = Record<'a>> + Clone) {
+        self.consumed += consumed as u64;
+        self.unkeyed += records.clone().filter(|record| !record.is_keyed()).count() as u64;
+        self.first_record = self.first_record.or_else(|| records.clone().find_map(Record::time));
+        self.last_record = records.rev().find_map(Record::time).or(self.last_record);
+    }
+}
+
+fn message_of<'a>(record: Record<'a>, setup: &Setup) -> shard::Record<'a> {
     let schema_in_header = || record.has_header(SCHEMA_ID_HEADER);
-    match record.payload.map(|value| setup.framing.message(value, schema_in_header)).transpose() {
-        Ok(message) => shard.consume(message, latest_event_time),
-        Err(why) => shard.reject(why),
+    let message = |value| setup.framing.message(value, schema_in_header);
+    shard::Record {
+        payload: record.payload().map(message).transpose(),
+        latest_event_time: record.time().map(|time| time + setup.max_future),
     }
 }
 

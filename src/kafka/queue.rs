@@ -1,89 +1,119 @@
 //! The records of one partition, in order: the one place that takes them from the client.
 
 use std::ffi::CStr;
-use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::time::Duration;
 
-use rdkafka::Message;
+use rdkafka::client::ClientContext as _;
 use rdkafka::consumer::BaseConsumer;
-use rdkafka::consumer::base_consumer::PartitionQueue;
 use rdkafka::error::KafkaError;
-use rdkafka::message::{BorrowedHeaders, BorrowedMessage, OwnedHeaders};
+use rdkafka::message::OwnedHeaders;
 
 use super::TopicPartition;
 use super::client::Events;
+use crate::native::{Message, PartitionQueue};
 use crate::time::Instant;
 
 /// What a shard needs of a record, and a dead letter.
-pub(crate) struct Record<'a> {
-    pub offset: i64,
-    pub keyed: bool,
-    /// The Kafka timestamp.
-    pub time: Option<Instant>,
-    /// `None`: a tombstone.
-    pub payload: Option<&'a [u8]>,
-    /// `None` where a test made the record.
-    pub message: Option<&'a BorrowedMessage<'a>>,
+#[derive(Clone, Copy)]
+pub(crate) enum Record<'a> {
+    Client(&'a Message),
+    #[cfg(test)]
+    Tape {
+        offset: i64,
+        payload: &'a [u8],
+    },
 }
 
-impl Record<'_> {
+impl<'a> Record<'a> {
+    fn message(self) -> Option<&'a Message> {
+        match self {
+            Self::Client(message) => Some(message),
+            #[cfg(test)]
+            Self::Tape { .. } => None,
+        }
+    }
+
+    /// Whether it is none: an error that stands between the records.
+    pub fn is_error(self) -> bool {
+        self.message().is_some_and(Message::is_error)
+    }
+
+    pub fn offset(self) -> i64 {
+        match self {
+            Self::Client(message) => message.offset(),
+            #[cfg(test)]
+            Self::Tape { offset, .. } => offset,
+        }
+    }
+
+    /// `None`: a tombstone.
+    pub fn payload(self) -> Option<&'a [u8]> {
+        match self {
+            Self::Client(message) => message.payload(),
+            #[cfg(test)]
+            Self::Tape { payload, .. } => Some(payload),
+        }
+    }
+
     /// `None` is another thing than an empty key.
-    pub fn key(&self) -> Option<&[u8]> {
-        self.message?.key()
+    pub fn key(self) -> Option<&'a [u8]> {
+        self.message()?.key()
+    }
+
+    /// Whether it has a key that says something.
+    pub fn is_keyed(self) -> bool {
+        match self {
+            Self::Client(message) => message.key().is_some_and(|key| !key.is_empty()),
+            #[cfg(test)]
+            Self::Tape { .. } => true,
+        }
+    }
+
+    /// The Kafka timestamp.
+    pub fn time(self) -> Option<Instant> {
+        self.message()?.time_ms().map(Instant::from_millis)
     }
 
     /// A copy of the headers.
-    pub fn headers(&self) -> Option<OwnedHeaders> {
-        self.message?.headers().map(BorrowedHeaders::detach)
+    pub fn headers(self) -> Option<OwnedHeaders> {
+        self.message()?.headers()
     }
 
     /// Whether there is a header of that name.
-    pub fn has_header(&self, name: &CStr) -> bool {
+    pub fn has_header(self, name: &CStr) -> bool {
         let mut found = false;
         self.each_header(|key, _| found |= key == name);
         found
     }
 
     /// How long the headers are, names and values.
-    pub fn headers_bytes(&self) -> usize {
+    pub fn headers_bytes(self) -> usize {
         let mut bytes = 0;
         self.each_header(|key, value_bytes| bytes += key.count_bytes() + value_bytes);
         bytes
     }
 
-    /// The name of each header, and how long its value is.
-    #[allow(unsafe_code, reason = "rdkafka's own iterator panics at a header whose name is not UTF-8")]
-    fn each_header(&self, mut each: impl FnMut(&CStr, usize)) {
-        use rdkafka::bindings::{rd_kafka_header_get_all, rd_kafka_message_headers};
-        use rdkafka::types::RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR as FOUND;
-        let Some(message) = self.message else { return };
-        let mut headers = std::ptr::null_mut();
-        // SAFETY: the message lives as long as `self`, owns its headers and gives out names that end in a zero; what
-        // is written to are variables of this function.
-        unsafe {
-            if rd_kafka_message_headers(message.ptr(), &mut headers) != FOUND {
-                return;
-            }
-            let (mut name, mut value, mut value_bytes) = (std::ptr::null(), std::ptr::null(), 0);
-            let mut at = 0;
-            while rd_kafka_header_get_all(headers, at, &mut name, &mut value, &mut value_bytes) == FOUND {
-                each(CStr::from_ptr(name), value_bytes);
-                at += 1;
-            }
+    fn each_header(self, each: impl FnMut(&CStr, usize)) {
+        if let Some(message) = self.message() {
+            message.each_header(each);
         }
     }
 }
 
-/// A partition's queue, split from the consumer's.
+/// A partition's queue, split from the consumer's, and what was taken from it and not read yet.
 pub(crate) struct Queue {
     source: Source,
+    /// So many of those taken last are read.
+    read: usize,
 }
 
 enum Source {
     Client(PartitionQueue<Events>),
     #[cfg(test)]
-    Tape(super::tests::Tape),
+    Tape {
+        tape: super::tests::Tape,
+        taken: Vec<(i64, Vec<u8>)>,
+    },
 }
 
 impl Queue {
@@ -94,43 +124,62 @@ impl Queue {
         partition: &TopicPartition,
         wake: Box<dyn Fn() + Send + Sync>,
     ) -> Option<Self> {
-        let mut queue = consumer.split_partition_queue(&partition.topic, partition.partition)?;
-        queue.set_nonempty_callback(wake);
-        Some(Self { source: Source::Client(queue) })
+        let queue = PartitionQueue::split(consumer, &partition.topic, partition.partition, wake)?;
+        Some(Self { source: Source::Client(queue), read: 0 })
     }
 
     #[cfg(test)]
     pub(super) fn of_tape(tape: super::tests::Tape) -> Self {
-        Self { source: Source::Tape(tape) }
+        Self { source: Source::Tape { tape, taken: Vec::new() }, read: 0 }
     }
 
-    /// Hands over what is there, at most `max` records, without waiting for more; none after one at which `each`
-    /// breaks. Returns how many.
-    pub fn take(
-        &mut self,
-        max: usize,
-        mut each: impl FnMut(Record<'_>) -> ControlFlow<()>,
-    ) -> Result<usize, KafkaError> {
-        #[allow(clippy::infallible_destructuring_match, reason = "tests have another source")]
-        let queue = match &mut self.source {
-            Source::Client(queue) => queue,
+    /// Takes a batch from the client, without waiting for one, unless some of the last waits.
+    pub fn refill(&mut self) {
+        if self.waits() {
+            return;
+        }
+        self.read = 0;
+        match &mut self.source {
+            Source::Client(queue) => {
+                queue.take();
+            }
             #[cfg(test)]
-            Source::Tape(tape) => return Ok(tape.take(max, each)),
-        };
-        for taken in 0..max {
-            let Some(message) = queue.poll(Duration::ZERO) else { return Ok(taken) };
-            let message = message?;
-            let next = each(Record {
-                offset: message.offset(),
-                keyed: message.key().is_some_and(|key| !key.is_empty()),
-                time: message.timestamp().to_millis().map(Instant::from_millis),
-                payload: message.payload(),
-                message: Some(&message),
-            });
-            if next.is_break() {
-                return Ok(taken + 1);
+            Source::Tape { tape, taken } => *taken = tape.take(),
+        }
+    }
+
+    /// Whether there are records that were taken from the client and are not read.
+    pub fn waits(&self) -> bool {
+        self.waiting(0).is_some()
+    }
+
+    /// Of those that wait the one so many places behind the first.
+    pub fn waiting(&self, place: usize) -> Option<Record<'_>> {
+        match &self.source {
+            Source::Client(queue) => queue.taken().get(self.read + place).map(Record::Client),
+            #[cfg(test)]
+            Source::Tape { taken, .. } => {
+                let (offset, payload) = taken.get(self.read + place)?;
+                Some(Record::Tape { offset: *offset, payload })
             }
         }
-        Ok(max)
+    }
+
+    /// So many of those that wait are read.
+    pub fn pass(&mut self, count: usize) {
+        self.read += count;
+    }
+
+    /// The error, where the first of those that wait is one: then it is passed, and told as other errors of the
+    /// client are.
+    pub fn take_error(&mut self) -> Option<KafkaError> {
+        let (code, reason) = self.waiting(0)?.message()?.error()?;
+        self.pass(1);
+        match &self.source {
+            Source::Client(queue) => queue.context().error(KafkaError::Global(code), &reason),
+            #[cfg(test)]
+            Source::Tape { .. } => {}
+        }
+        Some(KafkaError::MessageConsumption(code))
     }
 }

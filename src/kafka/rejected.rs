@@ -53,7 +53,7 @@ impl Rejecting {
     pub fn take(
         &self,
         partition: &TopicPartition,
-        record: &Record<'_>,
+        record: Record<'_>,
         why: Rejection,
         waiting: &mut Waiting,
         answer: &Sender<Message>,
@@ -62,11 +62,11 @@ impl Rejecting {
             return Then::Fail;
         }
         if !self.said[why as usize].swap(true, Ordering::Relaxed) {
-            self.say(partition, record.offset, why);
+            self.say(partition, record.offset(), why);
         }
         if let Mode::DeadLetter(outbox) = &self.mode {
             let letter = Letter::new(partition, record, why, waiting.refused(), answer.clone());
-            waiting.add(record.offset, letter.size_bytes());
+            waiting.add(record.offset(), letter.size_bytes());
             outbox.send(letter);
         }
         if waiting.is_full() { Then::Wait } else { Then::ReadOn }

@@ -4,7 +4,6 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
-use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -14,15 +13,18 @@ use proptest::prelude::*;
 use proptest::test_runner::FileFailurePersistence;
 use prost::Message as _;
 
+use super::dead_letters::Outbox;
 use super::group::{Client, Group, Mailbox};
+use super::held::{Held, ReadError};
 use super::lifecycle::Phase;
-use super::queue::{Queue, Record};
+use super::queue::Queue;
 use super::rejected::{Mode, Rejecting};
 use super::restore::{self, Fresh, Outcome, Restored};
 use super::worker::{Message, Setup, Worker};
 use super::writer::{self, Durable, News, Saved};
 use super::{Course, Lasting, Shared, TopicPartition};
 use crate::cohort::Definitions;
+use crate::event::Rejection;
 use crate::framing::Framing;
 use crate::own_metrics::{OwnMetrics, ProcessState};
 use crate::proto::{LifecycleEvent, Started, lifecycle_event::Event as Kind};
@@ -54,17 +56,18 @@ struct Log {
 pub(super) struct Tape(Arc<Mutex<Log>>);
 
 impl Tape {
-    pub fn take(&mut self, max: usize, mut each: impl FnMut(Record<'_>) -> ControlFlow<()>) -> usize {
+    /// From its beginning.
+    pub fn of(records: Vec<Vec<u8>>) -> Self {
+        Self(Arc::new(Mutex::new(Log { records, position: Some(0) })))
+    }
+
+    /// The next records and their offsets, in bites, so that there is something left for the next step.
+    pub fn take(&self) -> Vec<(i64, Vec<u8>)> {
         let mut log = self.0.lock().unwrap();
-        let Some(position) = log.position else { return 0 };
-        // In bites, so that there is something left for the next step.
-        let taken = log.records.len().saturating_sub(position).min(max).min(2);
-        for (offset, payload) in log.records.iter().enumerate().skip(position).take(taken) {
-            let record =
-                Record { offset: offset as i64, keyed: true, time: None, payload: Some(payload), message: None };
-            assert!(each(record).is_continue(), "nothing is rejected here");
-        }
-        log.position = Some(position + taken);
+        let Some(position) = log.position else { return Vec::new() };
+        let records = log.records.iter().cloned().enumerate().skip(position).take(2);
+        let taken: Vec<_> = records.map(|(offset, payload)| (offset as i64, payload)).collect();
+        log.position = Some(position + taken.len());
         taken
     }
 }
@@ -537,6 +540,76 @@ impl World {
 
 fn counted(counts: &Counts) -> u64 {
     [&counts.applied[..], &counts.ignored[..], &counts.rejected[..]].concat().iter().sum::<u64>() + counts.unchanged
+}
+
+fn setup_of(mode: Mode) -> Setup {
+    Setup {
+        framing: Framing::Bare,
+        rejecting: Rejecting::new(mode),
+        max_future: Span::DAY,
+        snapshot_interval: Duration::ZERO,
+        now: || Instant::from_millis(BEGIN_S * 1_000),
+        shared: Arc::new(Shared::new(Arc::new(Lasting::new(
+            OwnMetrics::new(),
+            Arc::new(Published::new(Duration::MAX)),
+        )))),
+        writer: unbounded().0,
+    }
+}
+
+fn held_of(records: Vec<Vec<u8>>) -> Held {
+    let fresh = Fresh::empty(Arc::new(Settings::default().definitions()), Epoch(1)).unwrap();
+    Held::new(fresh, 1, Queue::of_tape(Tape::of(records)))
+}
+
+#[test]
+fn what_waits_for_letters_is_read_before_anything_that_the_client_says_is_handed_over() {
+    let (letters, waiting) = unbounded();
+    let setup = setup_of(Mode::DeadLetter(Outbox::of(letters)));
+    let (own, _messages) = unbounded();
+    // One letter of it is as much as may wait.
+    let mut held = held_of(vec![vec![0xff; 4 << 20], event(0, 1), event(0, 2)]);
+    let read = |held: &mut Held| {
+        let count = held.read(&partition(0), &setup, &own).unwrap();
+        if count == 0 {
+            held.pass_handed_over();
+        }
+        (count, held.shard.next_offset(), held.shard.tracked_customers())
+    };
+    held.handed_over = Some(9);
+    assert_eq!(read(&mut held), (1, 1, 0), "two are taken from the client");
+    assert_eq!(read(&mut held), (0, 1, 0));
+    assert!(held.letters.acknowledge(0).is_none() && waiting.len() == 1);
+    assert_eq!(read(&mut held), (1, 2, 1));
+    assert_eq!(read(&mut held), (1, 3, 2));
+    assert_eq!(read(&mut held), (0, 9, 2), "markers of transactions");
+    assert_eq!(setup.shared.records.load(Ordering::Relaxed), 3);
+}
+
+#[test]
+fn nothing_from_the_record_that_ends_the_process_on_is_read() {
+    let setup = setup_of(Mode::Fail);
+    let (own, _messages) = unbounded();
+    let mut held = held_of(vec![event(0, 1), event(0, 2), vec![0xff], event(0, 3)]);
+    assert_eq!(held.read(&partition(0), &setup, &own).unwrap(), 2);
+    let failed = held.read(&partition(0), &setup, &own);
+    assert!(matches!(failed, Err(ReadError::Rejected { offset: 2, why: Rejection::Undecodable })));
+    assert_eq!((held.shard.next_offset(), held.shard.tracked_customers()), (2, 2));
+    assert_eq!(counted(held.shard.counts()), setup.shared.records.load(Ordering::Relaxed), "with the one it ends at");
+}
+
+#[test]
+fn what_is_handed_over_again_is_not_counted_again() {
+    let setup = setup_of(Mode::Skip);
+    let (own, _messages) = unbounded();
+    let mut held = held_of((0..6).map(|number| event(0, number)).collect());
+    held.shard.set_next_offset(3);
+    let mut read = || {
+        let count = held.read(&partition(0), &setup, &own).unwrap();
+        (count, held.shard.next_offset(), held.shard.tracked_customers())
+    };
+    assert_eq!([read(), read(), read(), read()], [(2, 3, 0), (2, 4, 1), (2, 6, 3), (0, 6, 3)]);
+    assert_eq!(setup.shared.records.load(Ordering::Relaxed), 3);
 }
 
 /// A customer of its own, so that an event that is left out or of another partition shows.

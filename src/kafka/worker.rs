@@ -302,11 +302,7 @@ impl Worker {
             let taken = held.read(partition, &self.setup, &self.own);
             held.report(&self.setup, &mut self.total);
             match taken {
-                Ok(0) => {
-                    if let Some(offset) = held.handed_over.take() {
-                        held.shard.set_next_offset(held.shard.next_offset().max(offset));
-                    }
-                }
+                Ok(0) => held.pass_handed_over(),
                 Ok(_) => busy = true,
                 Err(ReadError::Client(error))
                     if error.rdkafka_error_code() == Some(RDKafkaErrorCode::AutoOffsetReset) =>

@@ -14,12 +14,16 @@ impl Shard {
     pub fn fold_before_windows_of(&mut self, as_of: Instant) {
         // Tallies that stand at an earlier instant still see what a later one would not.
         let as_of = self.as_of().map_or(as_of, |own| own.min(as_of));
+        self.frontier = self.frontier.max(Some(self.frontier_as_of(as_of)));
+        self.fold_some();
+    }
+
+    /// Up to where no window as of `t` or later sees.
+    pub(super) fn frontier_as_of(&self, t: Instant) -> Instant {
         let grid = self.definitions.grid;
         let horizon = self.definitions.longest_window() + grid.step();
         // What is exactly as old as the horizon is not older than it.
-        let frontier = grid.instant(grid.at_or_before(as_of - horizon)) - Span::from_millis(1);
-        self.frontier = self.frontier.max(Some(frontier));
-        self.fold_some();
+        grid.instant(grid.at_or_before(t - horizon)) - Span::from_millis(1)
     }
 
     /// Looks at the next customers in turn and folds long histories: a first catch-up folds nothing, and whoever

@@ -287,6 +287,8 @@ impl Shard {
     }
 
     fn build(&mut self, t: Instant) {
+        // Folded further, a history would not tell any more what it counts for in these tallies.
+        self.frontier = self.frontier.min(Some(self.frontier_as_of(t)));
         let definitions = &self.definitions;
         let floor = self.earliest_start(t);
         let mut by_grouping: Vec<Tally> = definitions.groupings.iter().map(|_| Tally::default()).collect();
