@@ -72,11 +72,11 @@ rebalance:
 	CHURNWATCH_BINARY=target/release/churnwatch $(CARGO) test $(LOCKED) --test it chaos::rebalance -- --ignored --nocapture
 
 # Every figure of docs/performance.md: a table, target/bench.json, and ratios to benches/baseline.json where it knows a machine
-# of this kind. BENCHES takes some of them, BENCH_CUSTOMERS the sizes (with 50000000 it needs 8 GiB), UPDATE_DOCS=1 writes the figures into docs/performance.md.
+# of this kind. BENCHES takes some of them (the table shows the others as they were), BENCH_CUSTOMERS the sizes (with 50000000 it needs 8 GiB), UPDATE_DOCS=1 writes the figures into docs/performance.md.
 BENCHES := core page memory
 bench:
 	$(CARGO) bench $(LOCKED) --no-run $(BENCHES:%=--bench %) --bench report
-	rm -rf target/bench
+	rm -f $(BENCHES:%=target/bench/%.json)
 	set -e; for bench in $(BENCHES); do $(CARGO) bench $(LOCKED) --bench $$bench; done
 	$(CARGO) bench $(LOCKED) --bench report
 

@@ -93,16 +93,16 @@ impl Subject {
         self.publication_ms.push((all - read).as_secs_f64() * 1e3);
     }
 
-    /// Time alone: terms and timeouts of many customers come due, each minute some.
+    /// Time alone, five minutes at a time: terms and timeouts of many customers come due.
     fn longest_publication_ms(&mut self) -> f64 {
         let begin = self.log.now().as_millis();
-        let minutes = (1..=4 * 24 * 60).map(|n| Instant::from_millis(begin + n * 60_000));
+        let steps = (1..=4 * 24 * 12).map(|n| Instant::from_millis(begin + n * 300_000));
         let part = |as_of| {
             let begun = Moment::now();
             move_on(&mut self.shard, as_of);
             begun.elapsed().as_secs_f64() * 1e3
         };
-        minutes.map(part).fold(0.0, f64::max)
+        steps.map(part).fold(0.0, f64::max)
     }
 
     /// Builds the tallies, and forgets what was measured without them.
@@ -177,6 +177,7 @@ fn vary(figures: &mut Figures, base: Shape, what: &str, values: &[usize]) {
         sample_all(&mut subjects, true);
         let ns: Vec<f64> = subjects.iter_mut().map(|subject| median(&mut subject.samples)).collect();
         for (n, &ns) in values.iter().zip(&ns) {
+            let what = if *n == 1 { what.trim_end_matches('s') } else { what };
             let name = format!("event, {}, 1 M customers, {n} {what}", mix.name());
             figures.push_against(name, ns, "ns/event", ("a random access", memory.latency_ns));
         }
