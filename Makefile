@@ -73,7 +73,7 @@ rebalance:
 
 # Every figure of docs/performance.md: a table, target/bench.json, and ratios to benches/baseline.json where it knows a machine
 # of this kind. BENCHES takes some of them (the table shows the others as they were), BENCH_CUSTOMERS the sizes (with 50000000 it needs 8 GiB), UPDATE_DOCS=1 writes the figures into docs/performance.md.
-BENCHES := core page memory
+BENCHES := core page memory snapshot
 bench:
 	$(CARGO) bench $(LOCKED) --no-run $(BENCHES:%=--bench %) --bench report
 	rm -f $(BENCHES:%=target/bench/%.json)

@@ -115,6 +115,11 @@ impl OwnMetrics {
         self.gauge("churnwatch_snapshot_duration_seconds", &[]).set(took.as_secs_f64());
     }
 
+    /// A snapshot held up reading for so long at a time.
+    pub fn snapshot_serialised(&self, longest_pause: Duration) {
+        self.gauge("churnwatch_snapshot_pause_seconds", &[]).set(longest_pause.as_secs_f64());
+    }
+
     /// Whether the snapshot store did what was last asked of it.
     pub fn store_up(&self, up: bool) {
         self.gauge("churnwatch_store_up", &[]).set(f64::from(u8::from(up)));

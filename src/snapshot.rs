@@ -5,11 +5,15 @@
 
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
-use std::io::{self, Read, Write};
+mod writing;
+
+use std::io::{self, Read};
 use std::sync::Arc;
 
 use prost::Message;
-use prost::encoding::{decode_varint, encode_varint};
+use prost::encoding::decode_varint;
+
+pub use writing::{SLICE_BYTES, Slices, write};
 
 use crate::cohort::{Definitions, Lifecycle};
 use crate::proto::snapshot as proto;
@@ -18,8 +22,6 @@ use crate::time::{Instant, Span};
 
 const MAGIC: &[u8; 8] = b"CHURNWSN";
 const FORMAT_VERSION: u32 = 1;
-/// A frame is closed as soon as it is this long.
-const FRAME_BYTES: usize = 256 * 1024;
 
 /// What a snapshot says about itself, readable without restoring it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,68 +60,18 @@ fn damaged(what: impl Into<String>) -> RestoreError {
     RestoreError::Damaged(what.into())
 }
 
-/// Writes the shard of one partition. Canonical: equal shards give equal bytes.
-pub fn write(shard: &Shard, topic: &str, partition: i32, out: &mut impl Write) -> io::Result<()> {
-    let state = shard.state();
-    let header = proto::Header {
-        format_version: FORMAT_VERSION,
-        topic: topic.to_owned(),
-        partition,
-        next_offset: state.next_offset,
-        customers: shard.tracked_customers() as u64,
-        texts: shard.texts().len() as u64,
-        hash_key: state.key.0.to_vec(),
-        grace_period_ms: state.lifecycle.grace_period.as_millis(),
-        inactivity_timeout_ms: state.lifecycle.inactivity_timeout.map(Span::as_millis),
-        attributes: state.attributes,
-        earliest_event_ms: state.earliest_event.map(Instant::as_millis),
-        latest_event_ms: state.latest_event.map(Instant::as_millis),
-        folded_before_ms: state.folded_before.map(Instant::as_millis),
-    };
-    out.write_all(MAGIC)?;
-    write_frame(&header.encode_to_vec(), out)?;
-
-    let mut texts = proto::Texts::default();
-    let mut size = 0;
-    for text in shard.texts() {
-        texts.texts.push(text.to_owned());
-        size += text.len() + 8;
-        if size >= FRAME_BYTES {
-            write_frame(&texts.encode_to_vec(), out)?;
-            texts.texts.clear();
-            size = 0;
-        }
-    }
-    if !texts.texts.is_empty() {
-        write_frame(&texts.encode_to_vec(), out)?;
-    }
-
-    let mut frame = Vec::with_capacity(FRAME_BYTES + 1024);
-    for (key, packed) in shard.packed() {
-        frame.extend_from_slice(key);
-        encode_varint(packed.len() as u64, &mut frame);
-        frame.extend_from_slice(packed);
-        if frame.len() >= FRAME_BYTES {
-            write_frame(&frame, out)?;
-            frame.clear();
-        }
-    }
-    if !frame.is_empty() {
-        write_frame(&frame, out)?;
-    }
-    Ok(())
-}
-
-fn write_frame(payload: &[u8], out: &mut impl Write) -> io::Result<()> {
-    let len = u32::try_from(payload.len())
-        .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "a customer's history is longer than 4 GiB"))?;
-    out.write_all(&len.to_le_bytes())?;
-    out.write_all(&crc32c::crc32c(payload).to_le_bytes())?;
-    out.write_all(payload)
-}
-
 /// Reads back what [`write()`] wrote. Never panics and never allocates beyond the input's size, whatever the bytes.
 pub fn read(input: &mut impl Read, definitions: Arc<Definitions>) -> Result<(Header, Shard), RestoreError> {
+    read_and_build(input, definitions, |_| None)
+}
+
+/// As [`read()`], and builds the tallies on the way as of what is likely the instant of the first [`Shard::advance`],
+/// which then has little to do. `as_of` gets the latest `event_time`; a later instant than that advance's costs time only.
+pub fn read_and_build(
+    input: &mut impl Read,
+    definitions: Arc<Definitions>,
+    as_of: impl FnOnce(Option<Instant>) -> Option<Instant>,
+) -> Result<(Header, Shard), RestoreError> {
     let mut frame = Vec::new();
     let header = read_proto_header(input, &mut frame)?;
     let state = state(&header)?;
@@ -143,10 +95,14 @@ pub fn read(input: &mut impl Read, definitions: Arc<Definitions>) -> Result<(Hea
             texts += 1;
         }
     }
+    if let Some(t) = as_of(state.latest_event) {
+        shard.build_ahead(t);
+    }
+    let texts_known = shard.texts().len();
     let mut customers = 0;
     while customers < header.customers {
         read_frame(input, &mut frame)?;
-        customers += read_customers(&frame, &state.attributes, &mut shard)?;
+        customers += read_customers(&frame, &state.attributes, texts_known, &mut shard)?;
     }
     if texts != header.texts || customers != header.customers || input.read(&mut [0])? != 0 {
         return Err(damaged("it holds more than its header says"));
@@ -196,7 +152,7 @@ fn read_frame(input: &mut impl Read, payload: &mut Vec<u8>) -> Result<(), Restor
     if crc32c::crc32c(payload) == checksum { Ok(()) } else { Err(damaged("a checksum does not match")) }
 }
 
-fn read_customers(frame: &[u8], attributes: &[String], shard: &mut Shard) -> Result<u64, RestoreError> {
+fn read_customers(frame: &[u8], attributes: &[String], texts: usize, shard: &mut Shard) -> Result<u64, RestoreError> {
     let mut rest = frame;
     let mut customers = 0;
     while let Some((key, after_key)) = rest.split_first_chunk() {
@@ -205,7 +161,7 @@ fn read_customers(frame: &[u8], attributes: &[String], shard: &mut Shard) -> Res
         let len = usize::try_from(len).unwrap_or(usize::MAX);
         let (packed, after) = rest.split_at_checked(len).ok_or_else(|| damaged("a customer is cut off"))?;
         rest = after;
-        match shard.add_packed(key, packed, attributes) {
+        match shard.add_packed(key, packed, attributes, texts) {
             Ok(true) => customers += 1,
             Ok(false) => return Err(damaged("a customer is in it twice")),
             Err(malformed) => return Err(damaged(malformed.to_string())),

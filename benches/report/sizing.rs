@@ -137,7 +137,7 @@ pub fn markdown(rows: &[Row]) -> String {
         ("T", "seconds between snapshots (`snapshot.interval`)", |p| p.snapshot_interval_s),
     ];
     for (symbol, what, of) in chosen {
-        let [one, past] = PLANS.each_ref().map(|plan| of(plan));
+        let [one, past] = PLANS.each_ref().map(|plan| whole(of(plan)));
         let _ = writeln!(text, "| {symbol} | {what} | {one} | {past} |");
     }
     text.push_str("\n| follows, for each instance | formula | one machine | past one machine |\n|---|---|---:|---:|\n");
@@ -149,6 +149,11 @@ pub fn markdown(rows: &[Row]) -> String {
         let _ = writeln!(text, "| {what} | {formula} | {one} | {past} |");
     }
     text
+}
+
+/// Of a number without a fraction.
+fn whole(value: f64) -> String {
+    if value < 1000.0 { value.to_string() } else { number(value) }
 }
 
 fn known(value: f64) -> String {

@@ -1,5 +1,6 @@
 //! The instant of the published numbers, by the text of docs/semantics.md, "As of".
 
+use crate::settings::Clock;
 use crate::time::{Instant, Span};
 
 /// How far one partition has been read.
@@ -31,8 +32,7 @@ impl AsOf {
             let reached = if partition.at_end { Some(now) } else { partition.last_record.or(self.last) };
             t = t.min(reached);
         }
-        let rounded_down = |t: Instant| t - Span::from_millis(t.as_millis().rem_euclid(grain.as_millis().max(1)));
-        self.not_before(t.map(rounded_down))
+        self.not_before(t.map(|t| rounded_down(t, grain)))
     }
 
     /// `time.clock = "event"`. `None` where there was no event yet.
@@ -44,6 +44,23 @@ impl AsOf {
         self.last = t.max(self.last);
         self.last
     }
+}
+
+/// What the first publication after a restoration is hardly ever before, nor long after, seen from `now`.
+pub(crate) fn expected_first(
+    clock: Clock,
+    now: Instant,
+    grain: Span,
+    latest_event: Option<Instant>,
+) -> Option<Instant> {
+    match clock {
+        Clock::Wall => latest_event.map(|latest| latest.min(rounded_down(now, grain))),
+        Clock::Event => latest_event,
+    }
+}
+
+fn rounded_down(t: Instant, grain: Span) -> Instant {
+    t - Span::from_millis(t.as_millis().rem_euclid(grain.as_millis().max(1)))
 }
 
 #[cfg(test)]
@@ -97,6 +114,20 @@ mod tests {
         assert_eq!(as_of.by_wall_clock(at(90), MS, [end()]), Some(at(100)));
         // A producer whose clock is ahead.
         assert_eq!(as_of.by_wall_clock(at(150), MS, [behind(900)]), Some(at(150)));
+    }
+
+    #[test]
+    fn what_is_expected_after_a_restoration_is_not_too_late() {
+        let grain = Span::from_millis(5_000);
+        for (now, later) in [(20_003, 20_003), (24_999, 25_000), (20_000, 31_000)] {
+            for latest in [0, 19_999, 20_001, 90_000] {
+                let expected = expected_first(Clock::Wall, at(now), grain, Some(at(latest)));
+                assert!(expected.is_some() && expected <= AsOf::default().by_wall_clock(at(later), grain, [end()]));
+                let expected = expected_first(Clock::Event, at(now), grain, Some(at(latest)));
+                assert_eq!(expected, AsOf::default().by_events(Some(at(latest))));
+            }
+        }
+        assert_eq!(expected_first(Clock::Wall, at(20_003), grain, None), None);
     }
 
     #[test]

@@ -6,19 +6,18 @@ use std::time::Instant as Moment;
 
 use crossbeam_channel::Sender;
 use rdkafka::error::KafkaError;
-use tracing::{error, warn};
+use tracing::warn;
 
 use super::TopicPartition;
 use super::lifecycle::Phase;
 use super::queue::{Queue, Record};
 use super::rejected::{Then, Waiting};
 use super::restore::Fresh;
-use super::worker::{Message, Progress, Setup};
-use super::writer::{Job, Saved, Tell};
+use super::worker::{Message, Progress, Serialising, Setup};
+use super::writer::Saved;
 use crate::event::Rejection;
 use crate::framing::SCHEMA_ID_HEADER;
 use crate::shard::{self, Counts, Outcome, Shard};
-use crate::snapshot;
 use crate::store::Epoch;
 use crate::time::Instant;
 
@@ -56,7 +55,10 @@ pub(crate) struct Held {
     pub last_record: Option<Instant>,
     pub oldest_new: Option<Instant>,
     pub saved: Option<Saved>,
+    /// Whether a snapshot is under way: being serialised, held back by letters, or at the writer.
     pub saving: bool,
+    /// The part of that in which it is being serialised.
+    pub serialising: Option<Serialising>,
     pub save_due: Moment,
     /// Rejected records on their way to the dead-letter topic.
     pub letters: Waiting,
@@ -81,6 +83,7 @@ impl Held {
             oldest_new: None,
             saved,
             saving: false,
+            serialising: None,
             save_due: Moment::now(),
             letters: Waiting::default(),
         }
@@ -213,31 +216,6 @@ impl Held {
         if let Some(offset) = self.handed_over.take_if(|_| !self.queue.as_ref().is_some_and(Queue::waits)) {
             self.shard.set_next_offset(self.shard.next_offset().max(offset));
         }
-    }
-
-    /// Whether no snapshot is worth serialising: the dead-letter topic has refused what it would cover.
-    pub fn cannot_save_yet(&mut self) -> bool {
-        let waits = !self.letters.is_empty() && self.letters.is_refused();
-        if waits && self.letters.drop_held_back() {
-            self.saving = false;
-        }
-        waits
-    }
-
-    /// Hands a snapshot to the writer, at once or when the letters of what it covers are acknowledged; whether there
-    /// is one.
-    pub fn save(&mut self, partition: &TopicPartition, writer: &Sender<Job>, tell: Tell) -> bool {
-        let begun = Moment::now();
-        let mut bytes = Vec::new();
-        // Writing into memory fails only where there is a bug, and what was written is then not sent.
-        if let Err(error) = snapshot::write(&self.shard, &partition.topic, partition.partition, &mut bytes) {
-            error!("cannot serialise the shard of {partition}: {error}: please report this bug");
-            return false;
-        }
-        let next_offset = self.shard.next_offset();
-        let (partition, generation, epoch) = (partition.clone(), self.generation, self.epoch);
-        let job = Job { partition, generation, epoch, next_offset, bytes, begun, tell };
-        self.letters.pass(job).is_none_or(|job| writer.send(job).is_ok())
     }
 }
 

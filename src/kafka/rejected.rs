@@ -172,7 +172,7 @@ mod tests {
             generation: 1,
             epoch: Epoch(1),
             next_offset,
-            bytes: Vec::new(),
+            parts: Vec::new(),
             begun: Moment::now(),
             tell: Tell::Worker(worker),
         }

@@ -10,12 +10,13 @@ use crossbeam_channel::{Receiver, Sender};
 use tracing::{error, info};
 
 use super::writer::Saved;
-use super::{Course, Shared, TopicPartition};
+use super::{Course, Shared, TopicPartition, as_of};
 use crate::cohort::Definitions;
+use crate::settings::Clock;
 use crate::shard::{HashKey, Shard};
 use crate::snapshot;
 use crate::store::{Epoch, Store, StoreError};
-use crate::time::Instant;
+use crate::time::{Instant, Span};
 
 /// How many partitions are restored at a time: reading a snapshot is mostly waiting for the store.
 pub(crate) const THREADS: usize = 4;
@@ -75,6 +76,8 @@ pub(crate) struct Restorer {
     /// For `--rebuild`: the partitions whose old snapshots are set aside already.
     pub rebuild: Option<Arc<Mutex<HashSet<TopicPartition>>>>,
     pub now: fn() -> Instant,
+    pub clock: Clock,
+    pub publish_interval: Duration,
     pub shared: Arc<Shared>,
     /// Whether the log says already that the store does not answer.
     pub store_is_away: Arc<AtomicBool>,
@@ -138,7 +141,11 @@ impl Restorer {
         };
         self.set_aside(partition, epoch)?;
         let definitions = &self.definitions;
-        let restored = self.store.restore(partition, |mut input| snapshot::read(&mut input, definitions.clone()))?;
+        let grain = Span::from_millis(self.publish_interval.as_millis() as i64);
+        let as_of = |latest_event| as_of::expected_first(self.clock, (self.now)(), grain, latest_event);
+        let restored = self
+            .store
+            .restore(partition, |mut input| snapshot::read_and_build(&mut input, definitions.clone(), as_of))?;
         self.shared.metrics.restore_failures.increment(restored.unreadable as u64);
         let Some(newest) = restored.newest else {
             let snapshots_unreadable = restored.unreadable > 0;

@@ -148,7 +148,7 @@ impl Outside {
             return Err(SaveError::Fenced { by: Epoch(by) });
         }
         let mut snapshots = self.snapshots.borrow_mut();
-        snapshots.entry(job.partition.clone()).or_default().push((job.epoch.0, job.next_offset, job.bytes.clone()));
+        snapshots.entry(job.partition.clone()).or_default().push((job.epoch.0, job.next_offset, job.parts.concat()));
         Ok(())
     }
 
@@ -260,6 +260,8 @@ impl World {
             rejecting: Rejecting::new(Mode::Skip),
             max_future: Span::DAY,
             snapshot_interval: Duration::ZERO,
+            // One customer at a time, so that records come in between.
+            slice_bytes: 1,
             now: || Instant::from_millis(BEGIN_S * 1_000),
             shared: shared.clone(),
             writer: to_writer,
@@ -318,7 +320,9 @@ impl World {
             Step::Read { worker } => {
                 self.workers[worker].read_all();
             }
-            Step::Save { worker } => self.workers[worker].save_due(),
+            Step::Save { worker } => {
+                self.workers[worker].save_due();
+            }
             Step::Written => self.write(true),
             Step::NotWritten => self.write(false),
             Step::ClaimedElsewhere { partition: number } => {
@@ -368,7 +372,10 @@ impl World {
             let mut fresh = Fresh::empty(self.definitions.clone(), epoch).unwrap();
             if let Some((epoch, ..)) = newest {
                 let (_, next_offset, bytes) = snapshots[&partition].iter().rfind(|(e, ..)| e == epoch).unwrap();
-                let (header, shard) = snapshot::read(&mut bytes.as_slice(), self.definitions.clone()).unwrap();
+                // The tallies as of the latest event, as for `time.clock = "event"`.
+                let restored =
+                    snapshot::read_and_build(&mut bytes.as_slice(), self.definitions.clone(), |latest| latest);
+                let (header, shard) = restored.unwrap();
                 assert_eq!(header.next_offset, *next_offset);
                 let time = Instant::from_millis(0);
                 fresh.shard = shard;
@@ -548,6 +555,8 @@ fn setup_of(mode: Mode) -> Setup {
         rejecting: Rejecting::new(mode),
         max_future: Span::DAY,
         snapshot_interval: Duration::ZERO,
+        // One customer at a time, so that records come in between.
+        slice_bytes: 1,
         now: || Instant::from_millis(BEGIN_S * 1_000),
         shared: Arc::new(Shared::new(Arc::new(Lasting::new(
             OwnMetrics::new(),

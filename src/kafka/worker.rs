@@ -13,7 +13,7 @@ use tracing::error;
 use super::held::{Held, ReadError};
 use super::lifecycle::{Duty, Event, Phase, step};
 use super::rejected::{self, Rejecting};
-use super::writer::{Durable, Job, Saved, Tell};
+use super::writer::{Durable, Job, Saved};
 use super::{Shared, TopicPartition};
 use crate::framing::Framing;
 use crate::readings::Readings;
@@ -22,8 +22,10 @@ use crate::time::{Instant, Span};
 
 mod answers;
 mod leaving;
+mod saving;
 
 use leaving::Leaving;
+pub(crate) use saving::Serialising;
 
 /// A wake-up that got lost would cost this much.
 const IDLE: Duration = Duration::from_millis(500);
@@ -132,6 +134,8 @@ pub(crate) struct Setup {
     pub rejecting: Rejecting,
     pub max_future: Span,
     pub snapshot_interval: Duration,
+    /// How much of a snapshot is serialised between two batches.
+    pub slice_bytes: usize,
     pub now: fn() -> Instant,
     pub shared: Arc<Shared>,
     pub writer: Sender<Job>,
@@ -170,8 +174,8 @@ impl Worker {
             if !self.hear_all() {
                 return self.total;
             }
-            let busy = self.read_all();
-            self.save_due();
+            let mut busy = self.read_all();
+            busy |= self.save_due();
             self.give_up_overdue();
             self.answer_reached();
             if busy {
@@ -287,6 +291,7 @@ impl Worker {
         let stops = self.duty(partition, event) == Duty::Quarantine;
         if stops && let Some(held) = self.held.get_mut(partition) {
             held.queue = None;
+            held.give_up_saving();
         }
         stops
     }
@@ -324,20 +329,6 @@ impl Worker {
         busy
     }
 
-    pub(super) fn save_due(&mut self) {
-        let now = Moment::now();
-        for (partition, held) in &mut self.held {
-            if held.phase != Phase::Reading || held.cannot_save_yet() || now < held.save_due || held.saving {
-                continue;
-            }
-            held.save_due = now + self.setup.snapshot_interval;
-            match &mut held.saved {
-                Some(saved) if saved.next_offset == held.shard.next_offset() => saved.time = (self.setup.now)(),
-                _ => held.saving = held.save(partition, &self.setup.writer, Tell::Worker(self.own.clone())),
-            }
-        }
-    }
-
     fn release(&mut self, partition: &TopicPartition, event: Event, reply: Sender<Durable>) {
         let duty = self.duty(partition, event);
         let Some(mut held) = self.held.remove(partition) else { return };
@@ -349,7 +340,9 @@ impl Worker {
                     let generation = held.generation;
                     let _ = reply.send(Durable { partition: partition.clone(), generation, next_offset });
                 } else {
-                    held.save(partition, &self.setup.writer, Tell::Rebalance(reply));
+                    if let Err(error) = held.save_last(partition, &self.setup, reply) {
+                        saving::complain(partition, &error);
+                    }
                     self.leave(partition, held);
                 }
             }

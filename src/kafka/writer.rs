@@ -2,6 +2,7 @@
 
 use std::time::Instant as Moment;
 
+use bytes::Bytes;
 use crossbeam_channel::{Receiver, Sender};
 use tracing::{error, info};
 
@@ -18,7 +19,8 @@ pub(crate) struct Job {
     /// The claim to the partition's snapshots.
     pub epoch: Epoch,
     pub next_offset: i64,
-    pub bytes: Vec<u8>,
+    /// The snapshot, in the parts in which it was serialised.
+    pub parts: Vec<Bytes>,
     pub begun: Moment,
     pub tell: Tell,
 }
@@ -59,9 +61,9 @@ pub(crate) fn write_all(
 ) {
     let mut failing = false;
     for mut job in jobs {
-        let bytes = std::mem::take(&mut job.bytes);
-        let size_bytes = bytes.len() as u64;
-        let written = store.save(&job.partition, job.epoch, job.next_offset, bytes);
+        let parts = std::mem::take(&mut job.parts);
+        let size_bytes = parts.iter().map(|part| part.len() as u64).sum();
+        let written = store.save(&job.partition, job.epoch, job.next_offset, parts);
         shared.metrics.store_up(!matches!(written, Err(SaveError::Unavailable(_))));
         match &written {
             Ok(()) => {

@@ -29,6 +29,7 @@ use crate::publish::backfill::{Backfill, Display};
 use crate::publish::rounds::Rounds;
 use crate::publish::topics::Topics;
 use crate::shard::Counts;
+use crate::snapshot::SLICE_BYTES;
 use crate::store::Store;
 
 /// How long leaving the group may take.
@@ -97,6 +98,7 @@ impl Session {
             rejecting: self.rejecting.clone(),
             max_future: self.options.max_future,
             snapshot_interval: self.options.snapshot.interval,
+            slice_bytes: SLICE_BYTES,
             now: self.options.now,
             shared: shared.clone(),
             writer: to_writer,
@@ -190,6 +192,8 @@ impl Session {
             store: self.store.clone(),
             rebuild: self.set_aside.clone(),
             now: self.options.now,
+            clock: self.options.clock,
+            publish_interval: self.options.publish_interval,
             shared: shared.clone(),
             store_is_away: Arc::new(AtomicBool::new(false)),
             restored,

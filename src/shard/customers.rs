@@ -6,6 +6,8 @@
 
 use hashbrown::HashTable;
 
+use super::frozen::Frozen;
+
 /// A customer's keyed hash. Nothing leads from it back to the id.
 pub type CustomerKey = [u8; 16];
 
@@ -33,12 +35,13 @@ pub struct Customers {
     spilled: Vec<Box<[u8]>>,
     free: Vec<u32>,
     len: usize,
+    frozen: Frozen,
 }
 
 impl Customers {
     pub fn new() -> Self {
         let index = (0..SEGMENTS).map(|_| HashTable::new()).collect();
-        Self { chunks: Vec::new(), index, spilled: Vec::new(), free: Vec::new(), len: 0 }
+        Self { chunks: Vec::new(), index, spilled: Vec::new(), free: Vec::new(), len: 0, frozen: Frozen::default() }
     }
 
     pub fn len(&self) -> usize {
@@ -72,10 +75,6 @@ impl Customers {
         id
     }
 
-    pub fn contains(&self, key: &CustomerKey) -> bool {
-        self.index[usize::from(key[0])].find(spread(key), |&id| record(&self.chunks, id).key == *key).is_some()
-    }
-
     pub fn key(&self, id: CustomerId) -> &CustomerKey {
         &record(&self.chunks, id).key
     }
@@ -105,6 +104,9 @@ impl Customers {
     }
 
     pub fn set_history(&mut self, id: CustomerId, bytes: &[u8]) {
+        if self.frozen.awaits(id) {
+            self.keep_frozen(id);
+        }
         let record = &mut self.chunks[id as usize / CHUNK][id as usize % CHUNK];
         let spilled_at = record.spilled_at();
         if bytes.len() <= INLINE {
@@ -123,6 +125,35 @@ impl Customers {
         self.spilled[at] = bytes.into();
         record.len = SPILLED;
         record.bytes[..4].copy_from_slice(&(at as u32).to_le_bytes());
+    }
+
+    /// Begins a snapshot of all customers as they are now; one that is under way ends.
+    pub fn freeze(&mut self) {
+        self.frozen = Frozen::begin(self.len as CustomerId);
+    }
+
+    /// Ends the snapshot that is under way.
+    pub fn thaw(&mut self) {
+        self.frozen = Frozen::default();
+    }
+
+    #[cold]
+    fn keep_frozen(&mut self, id: CustomerId) {
+        let mut frozen = std::mem::take(&mut self.frozen);
+        frozen.keep(id, self.history(id));
+        self.frozen = frozen;
+    }
+
+    /// The next customer of the snapshot under way, in the order of arrival, as it was when the snapshot began.
+    pub fn next_frozen(&mut self) -> Option<(&CustomerKey, &[u8])> {
+        let id = self.frozen.next()?;
+        let record = record(&self.chunks, id);
+        let history = match (self.frozen.take_kept(id), record.spilled_at()) {
+            (Some(kept), _) => kept,
+            (None, Some(at)) => &self.spilled[at],
+            (None, None) => &record.bytes[..usize::from(record.len)],
+        };
+        Some((&record.key, history))
     }
 }
 

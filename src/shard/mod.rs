@@ -7,6 +7,7 @@ mod customers;
 mod deadlines;
 mod dimensions;
 mod folding;
+mod frozen;
 mod state;
 mod values;
 
@@ -97,6 +98,8 @@ pub struct Shard {
 /// What is derived from the histories as of one instant.
 struct Tallies {
     as_of: Instant,
+    /// Before the first advance: how many deadlines have been noted.
+    ahead: Option<usize>,
     plans: Vec<GroupingPlan>,
     by_grouping: Vec<Tally>,
     dimensions: Dimensions,
@@ -228,6 +231,7 @@ impl Shard {
             (Some(as_of), Some(tallies)) if event.time > as_of => {
                 tallies.deadlines.note(customer, event.time, as_of);
                 self.store(customer);
+                self.bound_notes_ahead();
             }
             (Some(as_of), _) => {
                 let mut before = std::mem::take(&mut self.scratch.before);
@@ -279,8 +283,10 @@ impl Shard {
     /// Moves the as-of to `t`, builds the tallies where there are none, and lets everything run out that
     /// runs out by then. An earlier `t` than the last is ignored: as-of never goes backwards.
     pub fn advance(&mut self, t: Instant) {
+        let guessed = self.tallies.as_mut().is_some_and(|tallies| tallies.ahead.take().is_some());
         match &self.tallies {
             None => self.build(t),
+            Some(tallies) if guessed && t < tallies.as_of => self.build(t),
             Some(tallies) if tallies.as_of < t => self.run_out(t),
             Some(_) => {}
         }
@@ -295,6 +301,7 @@ impl Shard {
         by_grouping.iter_mut().for_each(|tally| tally.set_floor(floor));
         self.tallies = Some(Tallies {
             as_of: t,
+            ahead: None,
             plans: GroupingPlan::all(definitions, &self.attributes),
             by_grouping,
             dimensions: Dimensions::new(definitions.zone.clone()),

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use super::customers::CustomerKey;
-use super::{HashKey, Shard};
+use super::customers::{CustomerId, CustomerKey};
+use super::{HashKey, Shard, Tallies};
 use crate::cohort::{Definitions, Lifecycle};
 use crate::history::codec::{self, Malformed};
 use crate::time::Instant;
@@ -41,14 +41,30 @@ impl Shard {
         }
     }
 
-    /// The texts that packed histories refer to, by number.
+    /// The texts that packed histories refer to, by number. A text never changes its number.
     pub(crate) fn texts(&self) -> impl ExactSizeIterator<Item = &str> {
         self.values.texts()
     }
 
-    /// Every customer's key and packed history, in the order of arrival.
+    /// Every customer's key and packed history as they are now, in the order of arrival.
     pub(crate) fn packed(&self) -> impl Iterator<Item = (&CustomerKey, &[u8])> {
         self.customers.ids().map(|id| (self.customers.key(id), self.customers.history(id)))
+    }
+
+    /// From now on [`Self::next_frozen`] tells the customers as they are at this call. There is one such snapshot at a
+    /// time: a new one ends the one before.
+    pub(crate) fn freeze(&mut self) {
+        self.customers.freeze();
+    }
+
+    /// Ends what [`Self::freeze`] began, if it is not at its end.
+    pub(crate) fn thaw(&mut self) {
+        self.customers.thaw();
+    }
+
+    /// As an item of [`Self::packed`], but of the last [`Self::freeze`].
+    pub(crate) fn next_frozen(&mut self) -> Option<(&CustomerKey, &[u8])> {
+        self.customers.next_frozen()
     }
 
     /// A shard without customers yet. The definitions may differ from those of the state in everything but
@@ -68,20 +84,44 @@ impl Shard {
         self.values.intern(text) as usize == expected
     }
 
-    /// Puts back a customer whose history was packed under `attributes`; false if the customer is there already.
+    /// Builds the tallies as of `t` ahead of the first [`Self::advance`]: customers that are put back from now on are
+    /// counted at once. `t` is a guess; if that advance is to an earlier instant, it builds them anew.
+    pub(crate) fn build_ahead(&mut self, t: Instant) {
+        self.build(t);
+        if let Some(tallies) = &mut self.tallies {
+            tallies.ahead = Some(0);
+        }
+    }
+
+    /// While nothing is published nobody takes notes out again: rather than by the number of events, memory is
+    /// bounded by that of customers.
+    pub(super) fn bound_notes_ahead(&mut self) {
+        if let Some(Tallies { ahead: Some(notes), .. }) = &mut self.tallies {
+            *notes += 1;
+            if *notes > self.customers.len() {
+                self.tallies = None;
+            }
+        }
+    }
+
+    /// Puts back a customer whose history was packed under `attributes`, referring to the first `texts` texts; false
+    /// if the customer is there already.
     pub(crate) fn add_packed(
         &mut self,
         key: &CustomerKey,
         packed: &[u8],
         attributes: &[String],
+        texts: usize,
     ) -> Result<bool, Malformed> {
-        if self.customers.contains(key) {
+        codec::decode(packed, attributes.len(), texts, &mut self.scratch.history)?;
+        let before = self.customers.len();
+        let customer = self.customers.find_or_insert(key, &[0]);
+        if self.customers.len() == before {
             return Ok(false);
         }
-        codec::decode(packed, attributes.len(), self.values.len(), &mut self.scratch.history)?;
-        let customer = self.customers.find_or_insert(key, &[0]);
         if attributes == self.attributes {
             self.customers.set_history(customer, packed);
+            self.count_restored(customer);
             return Ok(true);
         }
         // Attributes that no dimension asks for any more are dropped; the others keep their order.
@@ -96,7 +136,20 @@ impl Shard {
         });
         self.pack();
         self.customers.set_history(customer, &self.scratch.bytes);
+        self.count_restored(customer);
         Ok(true)
+    }
+
+    /// Where the tallies are built ahead: adds the contribution of the customer whose history is loaded.
+    fn count_restored(&mut self, customer: CustomerId) {
+        let Some(as_of) = self.as_of() else { return };
+        let mut timeline = std::mem::take(&mut self.scratch.after);
+        self.evaluate(as_of, &mut timeline);
+        self.contribute(&timeline, 1);
+        if let (Some(at), Some(tallies)) = (timeline.changes_at, &mut self.tallies) {
+            tallies.deadlines.note(customer, at, as_of);
+        }
+        self.scratch.after = timeline;
     }
 
     pub(crate) fn attributes(&self) -> &[String] {

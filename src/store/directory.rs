@@ -40,7 +40,7 @@ impl Files for Directory {
     }
 
     /// Written under a temporary name, synced, and linked: a rename would replace what is there.
-    fn create(&self, folder: &str, name: &str, bytes: Bytes) -> io::Result<Created> {
+    fn create(&self, folder: &str, name: &str, parts: &[Bytes]) -> io::Result<Created> {
         let folder = self.path.join(folder);
         if !folder.is_dir() {
             fs::create_dir_all(&folder)?;
@@ -52,7 +52,7 @@ impl Files for Directory {
         let temporary = folder.join(format!("{name}.{:016x}{TEMPORARY}", u64::from_ne_bytes(random)));
         let written = (|| {
             let mut file = File::create_new(&temporary)?;
-            file.write_all(&bytes)?;
+            parts.iter().try_for_each(|part| file.write_all(part))?;
             file.sync_all()?;
             fs::hard_link(&temporary, folder.join(name))
         })();

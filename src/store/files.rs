@@ -23,9 +23,9 @@ pub(super) trait Files: fmt::Debug + Send + Sync {
     /// The names in a folder, among them all that were made before the call; none where there is no such folder.
     fn list(&self, folder: &str) -> io::Result<Vec<String>>;
 
-    /// Makes a file that is there whole and durably, or not at all, and never in the place of another. An error may
+    /// Makes a file of these parts that is there whole and durably, or not at all, and never in the place of another. An error may
     /// also mean that it is there all the same.
-    fn create(&self, folder: &str, name: &str, bytes: Bytes) -> io::Result<Created>;
+    fn create(&self, folder: &str, name: &str, parts: &[Bytes]) -> io::Result<Created>;
 
     /// A file's size, and its bytes. One that ends too early is an error of another kind than
     /// [`io::ErrorKind::UnexpectedEof`], which means damage.

@@ -87,7 +87,7 @@ impl Store {
         getrandom::fill(&mut random)
             .map_err(|error| StoreError::of_check(self.files.place(ROOT, ""), io::Error::other(error)))?;
         let name = format!("probe-{:016x}", u64::from_ne_bytes(random));
-        let create = || self.files.create(ROOT, &name, Bytes::from_static(b"probe"));
+        let create = || self.files.create(ROOT, &name, &[Bytes::from_static(b"probe")]);
         // Taken the first time already: by an attempt of ours whose answer was lost.
         let again = create().and_then(|_| create());
         let removed = self.files.remove(ROOT, &name);
@@ -108,7 +108,7 @@ impl Store {
         let folder = folder(partition);
         let epoch = Epoch(self.list(&folder)?.epoch().0.saturating_add(1));
         let name = Name::Claim(epoch).to_string();
-        match self.create(&folder, &name, Bytes::new())? {
+        match self.create(&folder, &name, &[])? {
             Created::New => {
                 self.files.tidy(&folder, epoch);
                 Ok(epoch)
@@ -185,24 +185,23 @@ impl Store {
         }
     }
 
-    /// Writes a snapshot. When this returns it is durable, nobody had claimed the partition since, and the oldest
+    /// Writes a snapshot, of its parts in their order. When this returns it is durable, nobody had claimed the partition since, and the oldest
     /// beyond `keep` are gone.
     pub fn save(
         &self,
         partition: &TopicPartition,
         epoch: Epoch,
         next_offset: i64,
-        bytes: impl Into<Bytes>,
+        parts: Vec<Bytes>,
     ) -> Result<(), SaveError> {
         let folder = folder(partition);
-        let bytes = bytes.into();
         let mut sequence = 0;
         let mut created = Created::TakenAlready;
         for _ in 0..ATTEMPTS {
             // Taken: an attempt of ours that failed as it seemed, and came through after all.
             sequence = self.unfenced(&folder, epoch)?.last_sequence(epoch).max(sequence) + 1;
             let name = Name::Snapshot(Age { epoch, sequence, next_offset }).to_string();
-            created = self.create(&folder, &name, bytes.clone())?;
+            created = self.create(&folder, &name, &parts)?;
             if created == Created::New {
                 break;
             }
@@ -213,7 +212,7 @@ impl Store {
         }
         // Only now: who claims later than this listing restores what was just written.
         let listing = self.unfenced(&folder, epoch)?;
-        drop(bytes);
+        drop(parts);
         self.prune(&folder, &listing.outdated(epoch, self.keep));
         Ok(())
     }
@@ -223,7 +222,7 @@ impl Store {
         let folder = folder(partition);
         let before = self.list(&folder)?.snapshots().len();
         let name = Name::SetAside(epoch).to_string();
-        self.create(&folder, &name, Bytes::new())?;
+        self.create(&folder, &name, &[])?;
         info!("set aside {before} snapshots of {partition}: {} says so", self.files.place(&folder, &name));
         Ok(())
     }
@@ -254,8 +253,8 @@ impl Store {
         }
     }
 
-    fn create(&self, folder: &str, name: &str, bytes: Bytes) -> Result<Created, StoreError> {
-        self.files.create(folder, name, bytes).map_err(|error| self.error(folder, name, error))
+    fn create(&self, folder: &str, name: &str, parts: &[Bytes]) -> Result<Created, StoreError> {
+        self.files.create(folder, name, parts).map_err(|error| self.error(folder, name, error))
     }
 
     /// The store as a whole was seen to work: what goes wrong in one folder must not end the instance, for the next one

@@ -104,12 +104,13 @@ impl Files for Objects {
         Ok(listed.objects.iter().filter_map(|object| Some(object.location.filename()?.to_owned())).collect())
     }
 
-    fn create(&self, folder: &str, name: &str, bytes: Bytes) -> io::Result<Created> {
+    fn create(&self, folder: &str, name: &str, parts: &[Bytes]) -> io::Result<Created> {
         let (store, path) = (self.store.clone(), self.path(folder, name));
-        let limit = LIMIT + Duration::from_secs(bytes.len() as u64 / SLOWEST_BYTES_PER_SECOND);
+        let payload: PutPayload = parts.iter().cloned().collect();
+        let limit = LIMIT + Duration::from_secs(payload.content_length() as u64 / SLOWEST_BYTES_PER_SECOND);
         let put = async move {
             let only_if_absent = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
-            store.put_opts(&path, PutPayload::from(bytes), only_if_absent).await
+            store.put_opts(&path, payload, only_if_absent).await
         };
         match self.runtime.wait(limit, put) {
             Ok(_) => Ok(Created::New),

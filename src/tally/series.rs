@@ -38,9 +38,10 @@ impl<T: Amount> Series<T> {
         if range.end <= floor || range.is_empty() {
             return;
         }
-        self.add_at(range.start.max(floor), amount, floor);
+        self.raise_floor(floor);
+        self.add_at(range.start.max(floor), amount);
         if range.end < Boundary::NEVER {
-            self.add_at(range.end, -amount, floor);
+            self.add_at(range.end, -amount);
         }
     }
 
@@ -79,8 +80,7 @@ impl<T: Amount> Series<T> {
         }
     }
 
-    fn add_at(&mut self, boundary: Boundary, amount: T, floor: Boundary) {
-        self.raise_floor(floor);
+    fn add_at(&mut self, boundary: Boundary, amount: T) {
         let ordinal = boundary.ordinal();
         match self {
             Self::Sparse { at, delta } => match at.binary_search(&ordinal) {
@@ -119,11 +119,9 @@ impl<T: Amount> Series<T> {
         let floor = floor.ordinal();
         let mut sum = T::default();
         match self {
+            Self::Sparse { at, .. } if at.first().is_none_or(|&first| first >= floor) => return,
             Self::Sparse { at, delta } => {
                 let old = at.partition_point(|&ordinal| ordinal < floor);
-                if old == 0 {
-                    return;
-                }
                 at.drain(..old);
                 delta.drain(..old).for_each(|amount| sum += amount);
             }
@@ -140,7 +138,7 @@ impl<T: Amount> Series<T> {
             }
         }
         if sum != T::default() {
-            self.add_at(Boundary::from_ordinal(floor), sum, Boundary::FIRST);
+            self.add_at(Boundary::from_ordinal(floor), sum);
         }
     }
 

@@ -88,6 +88,7 @@ pub fn full_page() -> String {
     own.count_records(&Counts::default(), &counts);
     own.published(Duration::from_millis(18), [Duration::from_millis(2_300)]);
     own.snapshot_written(Duration::from_millis(120));
+    own.snapshot_serialised(Duration::from_millis(2));
     own.restored(Duration::from_millis(85));
     own.store_up(true);
     let partition = PartitionState {

@@ -12,7 +12,7 @@ use churnwatch::proto::LifecycleEvent;
 use churnwatch::readings::Readings;
 use churnwatch::shard::{Counts, HashKey, Outcome, Shard};
 use churnwatch::snapshot;
-use churnwatch::time::Instant;
+use churnwatch::time::{Instant, Span};
 use prost::Message;
 
 use super::naive::judge;
@@ -160,6 +160,17 @@ impl Subject {
         if self.snapshot(shard)? != bytes && definitions.is_none() {
             return Err(format!("the snapshot of the restored shard {shard} has other bytes"));
         }
+        // What goes on has its tallies built ahead, for an instant before or after that of the next advance.
+        let restores = self.went_through.values().sum::<u64>();
+        let as_of = self.as_of;
+        let guess = |latest: Option<Instant>| match restores % 4 {
+            0 => None,
+            1 => latest,
+            2 => as_of,
+            _ => as_of.map(|t| t + Span::DAY),
+        };
+        let built = snapshot::read_and_build(&mut bytes.as_slice(), self.definitions.clone(), guess);
+        self.shards[shard] = built.map_err(|error| format!("the snapshot of shard {shard} {error}"))?.1;
         Ok(())
     }
 

@@ -2,6 +2,7 @@
 
 use std::io::Read;
 
+use bytes::Bytes;
 use churnwatch::kafka::TopicPartition;
 use churnwatch::snapshot::{Header, RestoreError};
 use churnwatch::store::{Epoch, SaveError, Store, StoreError};
@@ -39,10 +40,11 @@ fn newest(store: &Store, of: &TopicPartition) -> Option<(i64, usize)> {
     restored.unwrap().newest.map(|newest| (newest.header.next_offset, newest.value))
 }
 
-fn snapshot(next_offset: i64, size_bytes: usize) -> Vec<u8> {
+/// In parts, as the store gets it.
+fn snapshot(next_offset: i64, size_bytes: usize) -> Vec<Bytes> {
     let mut bytes = next_offset.to_le_bytes().to_vec();
     bytes.resize(size_bytes, 7);
-    bytes
+    bytes.chunks(262_153).map(Bytes::copy_from_slice).collect()
 }
 
 #[test]

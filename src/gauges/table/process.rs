@@ -170,6 +170,12 @@ pub(super) const PROCESS_FAMILIES: &[Family] = &[
         "no snapshot has been written yet",
     ),
     gauge(
+        "churnwatch_snapshot_pause_seconds",
+        "seconds",
+        "For how long at a time serialising the last snapshot held up the reading of its worker's partitions, at most.",
+        "no snapshot has been written yet",
+    ),
+    gauge(
         "churnwatch_snapshot_size_bytes",
         "bytes",
         "Size of the newest snapshots of the assigned partitions, together.",

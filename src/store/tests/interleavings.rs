@@ -126,7 +126,7 @@ impl World {
                 let (Some(epoch), Some(next_offset)) = (owner.epoch, &mut owner.next_offset) else { return };
                 *next_offset += records;
                 let claimed = *self.claimed.lock().unwrap();
-                match owner.store.save(&partition(), epoch, *next_offset, next_offset.to_string().into_bytes()) {
+                match owner.store.save(&partition(), epoch, *next_offset, vec![next_offset.to_string().into()]) {
                     Ok(()) => {
                         assert!(epoch >= claimed, "saved under {epoch:?}, and {claimed:?} was claimed before");
                         let promised = &mut *self.promised.lock().unwrap();

@@ -55,12 +55,15 @@ impl Fixture {
     }
 
     fn save(&self, offset: i64, text: &str) {
-        self.store.save(&partition(), self.epoch, offset, text.as_bytes().to_vec()).unwrap();
+        self.store.save(&partition(), self.epoch, offset, vec![Bytes::copy_from_slice(text.as_bytes())]).unwrap();
     }
 
     /// Makes a file as somebody else would.
     fn put(&self, folder: &str, name: &str, text: &'static str) {
-        assert_eq!(self.store.files.create(folder, name, Bytes::from_static(text.as_bytes())).unwrap(), Created::New);
+        assert_eq!(
+            self.store.files.create(folder, name, &[Bytes::from_static(text.as_bytes())]).unwrap(),
+            Created::New
+        );
     }
 
     fn restored(&self) -> (Option<i64>, usize) {
@@ -169,12 +172,12 @@ fn an_owner_before_is_fenced_and_touches_nothing() {
         fixture.save(10, "10");
         let before = fixture.names();
         let later = fixture.store.claim(&partition()).unwrap();
-        let fenced = fixture.store.save(&partition(), fixture.epoch, 20, &b"20"[..]).unwrap_err();
+        let fenced = fixture.store.save(&partition(), fixture.epoch, 20, vec![Bytes::from_static(b"20")]).unwrap_err();
         assert!(matches!(fenced, SaveError::Fenced { by } if by == later), "{fenced}");
         assert_eq!(fixture.names(), [before, vec!["claim-0000000002".to_owned()]].concat());
         assert_eq!(fixture.restored(), (Some(10), 0));
 
-        fixture.store.save(&partition(), later, 15, &b"15"[..]).unwrap();
+        fixture.store.save(&partition(), later, 15, vec![Bytes::from_static(b"15")]).unwrap();
         assert_eq!(fixture.restored(), (Some(15), 0));
         let left = ["0000000002-0000000001-00000000000000000015.snapshot", "claim-0000000002"];
         assert_eq!(fixture.names(), left);
@@ -233,7 +236,10 @@ fn what_a_crash_left_is_removed_and_never_read() {
 fn a_name_is_never_given_twice_and_nothing_temporary_stays() {
     check(1, |fixture| {
         fixture.put("f", "n", "first");
-        assert_eq!(fixture.store.files.create("f", "n", Bytes::from_static(b"second")).unwrap(), Created::TakenAlready);
+        assert_eq!(
+            fixture.store.files.create("f", "n", &[Bytes::from_static(b"second")]).unwrap(),
+            Created::TakenAlready
+        );
         let (size_bytes, mut input) = fixture.store.files.read("f", "n").unwrap();
         let mut text = String::new();
         input.read_to_string(&mut text).unwrap();
@@ -246,7 +252,8 @@ fn a_name_is_never_given_twice_and_nothing_temporary_stays() {
 fn a_large_snapshot_comes_back_whole() {
     check(1, |fixture| {
         let bytes: Vec<u8> = (0..5_000_000_u32).map(|i| (i % 251) as u8).collect();
-        fixture.store.save(&partition(), fixture.epoch, 1, bytes.clone()).unwrap();
+        let parts = bytes.chunks(999_999).map(Bytes::copy_from_slice).collect();
+        fixture.store.save(&partition(), fixture.epoch, 1, parts).unwrap();
         let restored = fixture.store.restore(&partition(), |input| {
             let mut read = Vec::new();
             input.read_to_end(&mut read)?;
