@@ -55,6 +55,9 @@ const PLANS: [Plan; 2] = [
     },
 ];
 
+/// A plan's number, by symbol.
+type Choice = (&'static str, &'static str, fn(&Plan) -> f64);
+
 /// What follows, how, and in which unit; of one instance unless it says otherwise.
 type Line = (&'static str, &'static str, &'static str, fn(&Plan, &Measured) -> f64);
 
@@ -127,7 +130,7 @@ pub fn markdown(rows: &[Row]) -> String {
         let _ = writeln!(text, "| {symbol} | {what} | {} |", known(value));
     }
     text.push_str("\n| chosen | | one machine | past one machine |\n|---|---|---:|---:|\n");
-    let chosen: [(&str, &str, fn(&Plan) -> f64); 7] = [
+    let chosen: [Choice; 7] = [
         ("C", "customers there ever were", |p| p.customers),
         ("E", "events a second", |p| p.events_per_s),
         ("P", "partitions", |p| p.partitions),
