@@ -4,7 +4,7 @@ CARGO := cargo
 # What is not up to date in Cargo.lock is a mistake, not a thing to be mended on the way.
 LOCKED := --locked
 
-.PHONY: test tools fmt clippy doc contract unit integration docs instructions chaos rebalance bench baseline fuzz
+.PHONY: test tools fmt clippy doc contract unit integration docs instructions chaos rebalance bench baseline flamegraph fuzz
 
 test: tools fmt clippy doc contract unit integration
 	@echo "Passed: all checks$(if $(MISSING), EXCEPT those that need $(MISSING): they did not run)."
@@ -72,17 +72,28 @@ rebalance:
 	CHURNWATCH_BINARY=target/release/churnwatch $(CARGO) test $(LOCKED) --test it chaos::rebalance -- --ignored --nocapture
 
 # Every figure of docs/performance.md: a table, target/bench.json, and ratios to benches/baseline.json where it knows a machine
-# of this kind. BENCHES takes some of them, BENCH_CUSTOMERS the sizes (with 50000000 it needs 8 GiB), UPDATE_DOCS=1 writes the figures into docs/performance.md.
-BENCHES := core page memory snapshot
+# of this kind. BENCHES takes some of them (the table shows the others as they were), BENCH_CUSTOMERS the sizes (with 50000000 it needs 8 GiB), UPDATE_DOCS=1 writes the figures into docs/performance.md.
+# The sizes of `kafka` stand in benches/kafka/main.rs; KAFKA_BOOTSTRAP_SERVERS names a cluster to use instead of its own.
+BENCHES := core page memory snapshot kafka
 bench:
 	$(CARGO) bench $(LOCKED) --no-run $(BENCHES:%=--bench %) --bench report
-	rm -rf target/bench
+	rm -f $(BENCHES:%=target/bench/%.json)
 	set -e; for bench in $(BENCHES); do $(CARGO) bench $(LOCKED) --bench $$bench; done
 	$(CARGO) bench $(LOCKED) --bench report
 
 # What later runs on this kind of machine are compared with: the figures of the last `make bench`.
 baseline:
 	UPDATE_BASELINE=1 $(CARGO) bench $(LOCKED) --bench report
+
+# docs/flamegraph-*.svg: where a shard's time goes. Needs perf and inferno (cargo install inferno).
+flamegraph:
+	$(CARGO) bench $(LOCKED) --no-run --bench core
+	set -e; for mix in activity billing; do \
+		BENCH_MIX=$$mix perf record -q -F 299 --call-graph dwarf,8192 -o target/perf.data $(CARGO) bench $(LOCKED) --bench core; \
+		perf script -i target/perf.data | inferno-collapse-perf \
+			| sed -n 's/.*;core::take_in;/events;/p; s/.*;core::move_on;/publication;/p' \
+			| inferno-flamegraph --title "$$mix: from payload to tallies, 1 M customers" --countname samples --hash --minwidth 0.2 > docs/flamegraph-$$mix.svg; \
+	done
 
 # Each target for FUZZ_SECONDS; needs a nightly toolchain and cargo-fuzz.
 FUZZ_SECONDS := 60

@@ -5,7 +5,8 @@
 //! A sample is one second of the log's own time (50,176 events, encoded before the clock starts) in batches of 1,024
 //! through `Shard::consume_batch`, and what a publication does to the shard, once, within the timed part.
 //!
-//! `BENCH_CUSTOMERS` lists the numbers of customers (default 1000000,10000000).
+//! `BENCH_CUSTOMERS` lists the numbers of customers (default 1000000,10000000). `BENCH_MIX` names a mix that is all that runs,
+//! at the first of these sizes and for longer: for a profiler.
 
 #![expect(clippy::print_stdout, reason = "the measurements are what it is for")]
 
@@ -16,7 +17,8 @@ use std::ops::ControlFlow;
 use std::time::Instant as Moment;
 
 use churnwatch::decode::Decoder;
-use churnwatch::shard::{HashKey, Shard};
+use churnwatch::shard::{HashKey, Record, Shard};
+use churnwatch::time::Instant;
 use criterion::Criterion;
 use support::figures::{Figures, criterion_folder, criterion_median, median};
 use support::log::{EVENTS_A_SECOND, Log, Mix, definitions};
@@ -33,6 +35,11 @@ const MILLION: u64 = 1_000_000;
 const BYTES_PER_CUSTOMER: u64 = 130;
 
 fn main() {
+    if let Ok(name) = std::env::var("BENCH_MIX") {
+        let mix = Mix::ALL.into_iter().find(|mix| mix.name() == name).expect("BENCH_MIX: activity, billing or storm");
+        profiled(Shape { mix, customers: customers()[0], windows: WINDOWS, groupings: GROUPINGS });
+        return;
+    }
     let mut figures = Figures::new("core");
     decode(&mut figures);
     let base = Shape { mix: Mix::Activity, customers: MILLION, windows: WINDOWS, groupings: GROUPINGS };
@@ -76,21 +83,26 @@ impl Subject {
         let payloads = self.log.take(SAMPLE);
         let records = payloads.records();
         let begun = Moment::now();
-        for batch in records.chunks(BATCH) {
-            let taken = self.shard.consume_batch(batch, |_, outcome| {
-                black_box(outcome);
-                ControlFlow::Continue(())
-            });
-            assert_eq!(taken, batch.len());
-        }
+        take_in(&mut self.shard, &records);
         let read = begun.elapsed();
         if published {
-            self.shard.advance(self.log.now());
-            self.shard.fold_before_windows_of(self.log.now());
+            move_on(&mut self.shard, self.log.now());
         }
         let all = begun.elapsed();
         self.samples.push(all.as_nanos() as f64 / SAMPLE as f64);
         self.publication_ms.push((all - read).as_secs_f64() * 1e3);
+    }
+
+    /// Time alone, five minutes at a time: terms and timeouts of many customers come due.
+    fn longest_publication_ms(&mut self) -> f64 {
+        let begin = self.log.now().as_millis();
+        let steps = (1..=4 * 24 * 12).map(|n| Instant::from_millis(begin + n * 300_000));
+        let part = |as_of| {
+            let begun = Moment::now();
+            move_on(&mut self.shard, as_of);
+            begun.elapsed().as_secs_f64() * 1e3
+        };
+        steps.map(part).fold(0.0, f64::max)
     }
 
     /// Builds the tallies, and forgets what was measured without them.
@@ -99,6 +111,25 @@ impl Subject {
         self.samples.clear();
         self.publication_ms.clear();
     }
+}
+
+/// The hot path; never inlined, so that a profile shows it in one piece.
+#[inline(never)]
+fn take_in(shard: &mut Shard, records: &[Record<'_>]) {
+    for batch in records.chunks(BATCH) {
+        let taken = shard.consume_batch(batch, |_, outcome| {
+            black_box(outcome);
+            ControlFlow::Continue(())
+        });
+        assert_eq!(taken, batch.len());
+    }
+}
+
+/// What a publication does to a shard.
+#[inline(never)]
+fn move_on(shard: &mut Shard, as_of: Instant) {
+    shard.advance(as_of);
+    shard.fold_before_windows_of(as_of);
 }
 
 /// Takes turns, so that what disturbs the machine disturbs all alike.
@@ -146,6 +177,7 @@ fn vary(figures: &mut Figures, base: Shape, what: &str, values: &[usize]) {
         sample_all(&mut subjects, true);
         let ns: Vec<f64> = subjects.iter_mut().map(|subject| median(&mut subject.samples)).collect();
         for (n, &ns) in values.iter().zip(&ns) {
+            let what = if *n == 1 { what.trim_end_matches('s') } else { what };
             let name = format!("event, {}, 1 M customers, {n} {what}", mix.name());
             figures.push_against(name, ns, "ns/event", ("a random access", memory.latency_ns));
         }
@@ -155,11 +187,23 @@ fn vary(figures: &mut Figures, base: Shape, what: &str, values: &[usize]) {
     }
 }
 
-fn sizes(figures: &mut Figures) {
+fn customers() -> Vec<u64> {
     let sizes = std::env::var("BENCH_CUSTOMERS").unwrap_or_else(|_| "1000000,10000000".to_owned());
-    let sizes = sizes.split(',').map(|n| n.trim().parse().expect("BENCH_CUSTOMERS: numbers with commas between"));
+    sizes.split(',').map(|n| n.trim().parse().expect("BENCH_CUSTOMERS: numbers with commas between")).collect()
+}
+
+fn profiled(shape: Shape) {
+    let mut subject = Subject::filled(shape);
+    subject.publish();
+    for _ in 0..10 {
+        sample_all(std::slice::from_mut(&mut subject), true);
+    }
+    println!("{} ns an event", median(&mut subject.samples));
+}
+
+fn sizes(figures: &mut Figures) {
     let mut smallest = None;
-    for customers in sizes {
+    for customers in customers() {
         if available_bytes() < customers * BYTES_PER_CUSTOMER {
             println!("{customers} customers do not fit this machine's memory: left out");
             continue;
@@ -198,5 +242,7 @@ fn of_size(figures: &mut Figures, mix: Mix, customers: u64, size: &str, memory: 
     let publication = median(&mut subject.publication_ms);
     figures.push(format!("a publication's part of that, {mix}, {size}"), publication, "ms");
     figures.push(format!("tallies built from histories, {mix}, {size}"), built, "s");
+    let longest = subject.longest_publication_ms();
+    figures.push(format!("longest publication's part in 4 days without events, {mix}, {size}"), longest, "ms");
     all
 }

@@ -2,7 +2,8 @@
 //!
 //! The customers lie in eight partitions of one worker (half with terms, half without). Each partition in turn is
 //! snapshotted in slices while all of them take in batches of 1,024 events; then all are restored, and brought to the
-//! as-of of a first publication. `BENCH_CUSTOMERS` lists the numbers of customers (default 1000000,10000000).
+//! as-of of a first publication: the time until an instance is ready, but for what its brokers take to answer and what
+//! was written meanwhile to be read. `BENCH_CUSTOMERS` lists the numbers of customers (default 1000000,10000000).
 
 #![expect(clippy::print_stdout, reason = "the measurements are what it is for")]
 
@@ -28,6 +29,8 @@ use support::reference::available_bytes;
 
 const PARTITIONS: u64 = 8;
 const BATCH: u64 = 1024;
+const WINDOWS: usize = 5;
+const GROUPINGS: usize = 4;
 /// Batches of each partition before its first snapshot, and behind its last.
 const UNDISTURBED: usize = 50;
 /// With its snapshot, in memory and on the disk, and some room.
@@ -50,8 +53,9 @@ fn main() {
 }
 
 fn measure(figures: &mut Figures, customers: u64) {
-    let definitions = definitions(3, 4);
-    let size = format!("{} M customers in {PARTITIONS} partitions", customers as f64 / 1e6);
+    let definitions = definitions(WINDOWS, GROUPINGS);
+    let whole = format!("{} M customers", customers as f64 / 1e6);
+    let size = format!("{whole} in {PARTITIONS} partitions");
     let mut partitions: Vec<Partition> =
         (0..PARTITIONS).map(|number| Partition::filled(&definitions, number, customers / PARTITIONS)).collect();
 
@@ -80,8 +84,9 @@ fn measure(figures: &mut Figures, customers: u64) {
     }
     figures.push_against(format!("written durably, {size}"), begun.elapsed().as_secs_f64(), "s", copied);
 
-    for threads in [1, std::thread::available_parallelism().map_or(1, usize::from)] {
-        let begun = Moment::now();
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    for threads in [1, cores] {
+        let (begun, begun_cpu_s) = (Moment::now(), cpu_s());
         let mut shards = restore_all(&store, &definitions, threads);
         let restored_s = begun.elapsed().as_secs_f64();
         for shard in &mut shards {
@@ -89,9 +94,13 @@ fn measure(figures: &mut Figures, customers: u64) {
             black_box(shard.readings());
         }
         let all_s = begun.elapsed().as_secs_f64();
-        let name = format!("restored by {threads} threads with tallies, {size}");
+        let name = format!("restored with tallies by {threads} threads, {size}");
         figures.push_against(name, restored_s, "s", copied);
-        figures.push(format!("first readings then, {size}, {threads} threads"), all_s - restored_s, "s");
+        figures.push(format!("first readings then, {threads} threads, {size}"), all_s - restored_s, "s");
+        if threads == cores {
+            figures.push_against(format!("restart to ready, {whole}"), all_s, "s", copied);
+            figures.push(format!("CPU-seconds of that, {whole}"), cpu_s() - begun_cpu_s, "s");
+        }
         assert_eq!(shards.iter().map(Shard::tracked_customers).sum::<usize>() as u64 / customers, 1);
     }
 }
@@ -183,6 +192,14 @@ fn copy(snapshots: &[Vec<Bytes>]) -> f64 {
     let copies: Vec<Vec<u8>> = snapshots.iter().flatten().map(|part| part.to_vec()).collect();
     black_box(copies);
     begun.elapsed().as_secs_f64()
+}
+
+/// What this process has used so far.
+fn cpu_s() -> f64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    // Behind the name, which may hold blanks: user and system time, in hundredths of a second.
+    let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace().skip(11).take(2);
+    fields.filter_map(|field| field.parse::<f64>().ok()).sum::<f64>() / 100.0
 }
 
 fn restore_all(store: &Store, definitions: &Arc<Definitions>, threads: usize) -> Vec<Shard> {

@@ -56,12 +56,13 @@ pub struct Options {
 }
 
 impl Options {
-    /// What the settings say; a worker for every core, and the machine's own clock.
+    /// What the settings say, and the machine's own clock.
     pub fn new(settings: &Settings) -> Self {
+        let cores = || std::thread::available_parallelism().map_or(1, usize::from);
         Self {
             definitions: Arc::new(settings.definitions()),
             kafka: settings.kafka.clone(),
-            workers: std::thread::available_parallelism().map_or(1, usize::from),
+            workers: settings.kafka.workers.unwrap_or_else(cores),
             clock: settings.time.clock,
             max_future: settings.time.max_future,
             snapshot: settings.snapshot.clone(),

@@ -56,6 +56,9 @@ pub(crate) fn config(kafka: &Kafka, prefetch: Option<Prefetch>) -> ClientConfig 
         ("statistics.interval.ms", "5000"),
         // The default of a second caps a consumer that catches up at a sixth of what it can do.
         ("fetch.queue.backoff.ms", "5"),
+        // A broker answers what is asked on one connection in turn: every publication asks for end offsets, behind a
+        // fetch that waits for records.
+        ("fetch.wait.max.ms", "100"),
     ] {
         config.set(key, value);
     }

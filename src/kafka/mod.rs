@@ -10,8 +10,11 @@ use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use rdkafka::ClientConfig;
+
 use crate::own_metrics::OwnMetrics;
 use crate::publish::{Published, Readiness};
+use crate::settings::Kafka;
 
 pub(crate) mod as_of;
 pub(crate) mod client;
@@ -43,6 +46,12 @@ impl fmt::Display for TopicPartition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}[{}]", self.topic, self.partition)
     }
+}
+
+/// The consumer's properties as `run` sets them for topics of so many partitions in all: a bare consumer that it is
+/// measured against has to have the same.
+pub fn consumer_config(kafka: &Kafka, partitions: u64) -> ClientConfig {
+    client::config(kafka, Some(prefetch::Prefetch::of(kafka.prefetch_bytes, partitions)))
 }
 
 /// Whether a session, or the whole instance, goes on.

@@ -37,6 +37,8 @@ const READ_TIMEOUT: Duration = Duration::from_secs(1);
 /// The next round's distance while there is nothing to publish.
 const SOON: Duration = Duration::from_millis(500);
 
+type Offsets = BTreeMap<TopicPartition, i64>;
+
 /// The publication loop's state; it lives in its thread.
 pub(crate) struct Rounds {
     pub definitions: Arc<Definitions>,
@@ -116,10 +118,10 @@ impl Rounds {
             return self.until_next_round(now);
         }
 
-        let ends = self.end_offsets(&assigned);
+        let ends = self.offsets(assigned.keys(), Offset::End);
         let up = !ends.is_empty();
         if up {
-            self.set_goals(&assigned, &restoring);
+            self.set_goals(&assigned, &restoring, &ends);
             self.refresh_topics();
         }
         let caught_up_before = self.catching_up.ends().is_empty();
@@ -173,7 +175,7 @@ impl Rounds {
         now: Instant,
         up: bool,
         progress: &[Progress],
-        ends: &BTreeMap<TopicPartition, i64>,
+        ends: &Offsets,
     ) {
         let begun = Moment::now();
         let published = self.shared.published.clone();
@@ -245,12 +247,12 @@ impl Rounds {
         }
     }
 
-    /// The end offsets right now; empty where Kafka does not answer.
-    fn end_offsets(&self, assigned: &BTreeMap<TopicPartition, u64>) -> BTreeMap<TopicPartition, i64> {
+    /// The first or the end offsets right now; empty where Kafka does not answer.
+    fn offsets<'a>(&self, partitions: impl Iterator<Item = &'a TopicPartition>, at: Offset) -> Offsets {
         let answer = (|| {
             let mut list = TopicPartitionList::new();
-            for key in assigned.keys() {
-                list.add_partition_offset(&key.topic, key.partition, Offset::End)?;
+            for key in partitions {
+                list.add_partition_offset(&key.topic, key.partition, at)?;
             }
             let Some(consumer) = self.consumer.upgrade() else { return Ok(list) };
             consumer.offsets_for_times(list, QUERY_TIMEOUT)
@@ -259,52 +261,48 @@ impl Rounds {
             Ok(list) => list,
             Err(error) => {
                 self.complaints.hear(error.rdkafka_error_code(), &error.to_string());
-                return BTreeMap::new();
+                return Offsets::new();
             }
         };
-        let mut ends = BTreeMap::new();
+        let mut offsets = Offsets::new();
         for element in list.elements() {
-            if let (Ok(()), Offset::Offset(end)) = (element.error(), element.offset()) {
-                ends.insert(TopicPartition { topic: element.topic().into(), partition: element.partition() }, end);
+            if let (Ok(()), Offset::Offset(offset)) = (element.error(), element.offset()) {
+                let partition = TopicPartition { topic: element.topic().into(), partition: element.partition() };
+                offsets.insert(partition, offset);
             }
         }
-        if !ends.is_empty() {
+        if !offsets.is_empty() {
             self.complaints.mended();
         }
-        ends
+        offsets
     }
 
     /// Sees to it that every assigned partition has an end offset to be read to.
-    fn set_goals(&mut self, assigned: &BTreeMap<TopicPartition, u64>, restoring: &BTreeSet<TopicPartition>) {
-        for (partition, &epoch) in assigned {
-            // No worker holds it yet that could compare its bounds.
-            if restoring.contains(partition) || !self.catching_up.lacks(partition) || !self.goes_on() {
-                continue;
-            }
-            let Some(consumer) = self.consumer.upgrade() else { return };
-            match consumer.fetch_watermarks(&partition.topic, partition.partition, QUERY_TIMEOUT) {
-                Ok((low, high)) => {
-                    self.catching_up.set(partition.clone(), epoch, high);
-                    for worker in &self.workers {
-                        let _ = worker.send(Message::Bounds { partition: partition.clone(), low, high });
-                    }
-                }
-                // The others of a broker that does not answer would each take as long.
-                Err(error) => {
-                    debug!("no end offset of {partition} yet: {error}");
-                    return;
-                }
+    fn set_goals(
+        &mut self,
+        assigned: &BTreeMap<TopicPartition, u64>,
+        restoring: &BTreeSet<TopicPartition>,
+        ends: &Offsets,
+    ) {
+        // Those that are restored: a worker holds them that can compare their bounds.
+        let lacks = |partition: &TopicPartition| !restoring.contains(partition) && self.catching_up.lacks(partition);
+        let new: Vec<_> = assigned.iter().filter(|(partition, _)| lacks(partition)).collect();
+        if new.is_empty() || !self.goes_on() {
+            return;
+        }
+        // Of all at once: each request may have to wait until a fetch of the same broker has waited for records.
+        let starts = self.offsets(new.iter().map(|(partition, _)| *partition), Offset::Beginning);
+        for (partition, &epoch) in new {
+            let (Some(&low), Some(&high)) = (starts.get(partition), ends.get(partition)) else { continue };
+            self.catching_up.set(partition.clone(), epoch, high);
+            for worker in &self.workers {
+                let _ = worker.send(Message::Bounds { partition: partition.clone(), low, high });
             }
         }
     }
 
     /// Sees to it that no partition stands still while there is something to read.
-    fn watch_over(
-        &mut self,
-        assigned: &BTreeMap<TopicPartition, u64>,
-        progress: &[Progress],
-        ends: &BTreeMap<TopicPartition, i64>,
-    ) {
+    fn watch_over(&mut self, assigned: &BTreeMap<TopicPartition, u64>, progress: &[Progress], ends: &Offsets) {
         let position = |progress: &Progress| Position {
             partition: progress.partition.clone(),
             next_offset: progress.next_offset,
@@ -330,7 +328,7 @@ impl Rounds {
     fn reach(
         &self,
         of: &Arc<BTreeMap<TopicPartition, u64>>,
-        ends: BTreeMap<TopicPartition, i64>,
+        ends: Offsets,
         patience: Duration,
     ) -> Option<Vec<Progress>> {
         let ends = Arc::new(ends);
@@ -370,12 +368,12 @@ impl Rounds {
     }
 
     /// Publishes what comes and goes with the assigned partitions, without cohort gauges.
-    fn withhold(&self, kafka_up: bool, progress: &[Progress], ends: &BTreeMap<TopicPartition, i64>) {
+    fn withhold(&self, kafka_up: bool, progress: &[Progress], ends: &Offsets) {
         let page = Page::withheld(self.state(kafka_up, progress, ends));
         self.shared.published.swap(page);
     }
 
-    fn state(&self, kafka_up: bool, progress: &[Progress], ends: &BTreeMap<TopicPartition, i64>) -> ProcessState {
+    fn state(&self, kafka_up: bool, progress: &[Progress], ends: &Offsets) -> ProcessState {
         let now = (self.now)();
         ProcessState {
             tracked: self.tracked,
@@ -388,12 +386,12 @@ impl Rounds {
     }
 }
 
-fn how_far(progress: &Progress, ends: &BTreeMap<TopicPartition, i64>) -> HowFar {
+fn how_far(progress: &Progress, ends: &Offsets) -> HowFar {
     let at_end = ends.get(&progress.partition).is_some_and(|&end| progress.next_offset >= end);
     HowFar { at_end, last_record: progress.last_record }
 }
 
-fn partition_state(progress: &Progress, ends: &BTreeMap<TopicPartition, i64>, now: Instant) -> PartitionState {
+fn partition_state(progress: &Progress, ends: &Offsets, now: Instant) -> PartitionState {
     let end = ends.get(&progress.partition);
     let lag = end.map(|end| end.saturating_sub(progress.next_offset).max(0) as u64);
     let lag_time = match lag {

@@ -15,10 +15,10 @@ use tracing::warn;
 use super::{GLANCE, Options, spawn};
 use crate::kafka::as_of::AsOf;
 use crate::kafka::client::{self, Complaints, Events};
+use crate::kafka::consumer_config;
 use crate::kafka::group::{Group, Mailbox, release_timeout};
 use crate::kafka::held::sum_counts;
 use crate::kafka::poll::{self, Inbox};
-use crate::kafka::prefetch::Prefetch;
 use crate::kafka::progress::Watch;
 use crate::kafka::rejected::Rejecting;
 use crate::kafka::restore::{self, Restorer};
@@ -144,9 +144,8 @@ impl Session {
         complaints: Arc<Complaints>,
     ) -> anyhow::Result<Arc<BaseConsumer<Events>>> {
         let kafka = &self.options.kafka;
-        let prefetch = Prefetch::of(kafka.prefetch_bytes, partitions);
         let events = Events::new(shared, group, complaints, session_timeout(&self.options));
-        let consumer = client::consumer(&client::config(kafka, Some(prefetch)), events)?;
+        let consumer = client::consumer(&consumer_config(kafka, partitions), events)?;
         let topics: Vec<&str> = kafka.topics.iter().map(String::as_str).collect();
         consumer.subscribe(&topics).context("the topics cannot be subscribed to: check kafka.topics")?;
         Ok(Arc::new(consumer))

@@ -69,6 +69,7 @@ fn kafka(r: &mut Reader, directory: &Path) -> Option<Kafka> {
     let on_rejected = rejecting::on_rejected(r, topics.as_deref());
     let prefetch_bytes = r.read("kafka", "prefetch_bytes", |r, name, node| r.count(name, node, 65_536));
     let stall_timeout = r.read("kafka", "stall_timeout", |r, name, node| r.span(name, node, TEN_SECONDS));
+    let workers = r.read_optional("kafka", "workers", |r, name, node| r.count(name, node, 1));
     let librdkafka = properties(r, directory);
     Some(Kafka {
         brokers: brokers?,
@@ -78,6 +79,7 @@ fn kafka(r: &mut Reader, directory: &Path) -> Option<Kafka> {
         on_rejected: on_rejected?,
         prefetch_bytes: prefetch_bytes? as u64,
         stall_timeout: wait(stall_timeout?),
+        workers: workers?,
         librdkafka: librdkafka?,
     })
 }

@@ -60,6 +60,8 @@ pub struct Kafka {
     pub prefetch_bytes: u64,
     /// How long a partition may stand still while there is something to read.
     pub stall_timeout: Duration,
+    /// How many threads own shards; one for every core if `None`.
+    pub workers: Option<usize>,
     /// In the order of their names; none of those that churnwatch sets itself.
     pub librdkafka: Vec<Property>,
 }

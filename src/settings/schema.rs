@@ -101,6 +101,13 @@ pub(super) const SECTIONS: &[Section] = &[
                       is made anew. At least 10s.",
             },
             Key {
+                name: "workers",
+                kind: "integer",
+                default: None,
+                example: "2",
+                doc: "How many threads count, each the events of some of the partitions. Default: as many as there are cores.",
+            },
+            Key {
                 name: LIBRDKAFKA,
                 kind: "table of client properties",
                 default: None,

@@ -52,6 +52,7 @@ fn every_key_is_read() {
         dead_letter_topic = "rejects"
         prefetch_bytes = 1000000
         stall_timeout = "2m"
+        workers = 3
         [kafka.librdkafka]
         "sasl.mechanism" = "PLAIN"
         session.timeout.ms = 45000
@@ -89,6 +90,7 @@ fn every_key_is_read() {
     .unwrap();
     assert_eq!(s.kafka.bootstrap_servers(), "a:1,b:2");
     assert_eq!((s.kafka.prefetch_bytes, s.kafka.stall_timeout), (1_000_000, Duration::from_secs(120)));
+    assert_eq!((s.kafka.workers, Settings::default().kafka.workers), (Some(3), None));
     assert_eq!((s.kafka.topics.as_slice(), s.kafka.group_id.as_str()), (["events".to_owned()].as_slice(), "g"));
     let on_rejected = OnRejected::DeadLetter { topic: "rejects".to_owned() };
     assert_eq!((s.kafka.framing, &s.kafka.on_rejected), (Framing::Confluent, &on_rejected));
@@ -183,7 +185,7 @@ fn unknown_names_get_the_nearest() {
     refused(
         "[kafka]\nexactly_once = 'x'",
         &[
-            "c.toml:2:1: unknown key `exactly_once` in `kafka`; the keys of `kafka` are `brokers`, `topics`, `group_id`, `framing`, `on_rejected`, `dead_letter_topic`, `prefetch_bytes`, `stall_timeout`, `librdkafka`",
+            "c.toml:2:1: unknown key `exactly_once` in `kafka`; the keys of `kafka` are `brokers`, `topics`, `group_id`, `framing`, `on_rejected`, `dead_letter_topic`, `prefetch_bytes`, `stall_timeout`, `workers`, `librdkafka`",
         ],
     );
     refused(
@@ -310,6 +312,7 @@ fn kafka_is_checked() {
         ),
         ("prefetch_bytes = 1000", "`kafka.prefetch_bytes`"),
         ("stall_timeout = '1s'", "`kafka.stall_timeout`"),
+        ("workers = 0", "`kafka.workers`"),
         ("librdkafka.sasl.password = { file = '/nowhere/at/all' }", "cannot read /nowhere/at/all: "),
     ] {
         let error = of(&format!("[kafka]\n{line}")).unwrap_err().to_string();

@@ -4,6 +4,8 @@
 
 #![expect(clippy::print_stdout, reason = "the table is what it is for")]
 
+mod sizing;
+#[path = "../support/mod.rs"]
 mod support;
 
 use std::collections::BTreeMap;
@@ -44,7 +46,7 @@ const TARGETS: [(&str, &str, Target); 15] = [
     ("memory", "cohort of 100 customers", AtMost(16_384.0)),
     ("page", "publication, 10 k series", AtMost(60.0)),
     ("snapshot", "longest pause, 10 M customers in 8 partitions", AtMost(50.0)),
-    ("snapshot", "restart to ready, 10 M customers", AtMost(5.0)),
+    ("snapshot", "restored by 2 threads with tallies, 10 M customers in 8 partitions", AtMost(5.0)),
     ("kafka", "run, rate", RatioAtLeast(0.85)),
     ("kafka", "run, CPU-seconds a million events", AtMost(0.55)),
     ("kafka", "event to gauge beyond the interval, 50 % load, p99", AtMost(100.0)),
@@ -192,6 +194,13 @@ fn print(report: &Report, baseline: Option<&Baseline>) {
     }
 }
 
+/// When the figures of a bench were written.
+fn measured_on(bench: &str) -> String {
+    let file = fs::metadata(target().join("bench").join(format!("{bench}.json")));
+    let time = file.and_then(|file| file.modified()).ok().and_then(|time| jiff::Timestamp::try_from(time).ok());
+    time.map_or_else(|| "unknown".to_owned(), |time| time.strftime("%F %R UTC").to_string())
+}
+
 fn machine() -> Machine {
     let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let field = |key: &str| {
@@ -235,7 +244,7 @@ fn markdown(report: &Report) -> String {
     let Machine { cpu, cores } = &report.machine;
     let _ = writeln!(
         text,
-        "\nMachine: {cpu}; {cores} cores, {} GiB. Date: {}. Commit: {}. Command: `make bench`.",
+        "\nMachine: {cpu}; {cores} cores, {} GiB. Tables of {}, commit {}. Command: `make bench`.",
         report.memory_gib, report.date, report.commit
     );
     let mut bench = "";
@@ -244,7 +253,8 @@ fn markdown(report: &Report) -> String {
             bench = &row.bench;
             let _ = writeln!(
                 text,
-                "\n### {bench}\n\n| what | value | held against | ratio | target |\n|---|---:|---|---:|---|"
+                "\n### {bench}\n\nMeasured {}.\n\n| what | value | held against | ratio | target |\n|---|---:|---|---:|---|",
+                measured_on(bench)
             );
         }
         let against = row.against.as_ref().map(|a| format!("{}: {}", a.name, number(a.value))).unwrap_or_default();
@@ -258,6 +268,6 @@ fn markdown(report: &Report) -> String {
             row.met()
         );
     }
-    text.push('\n');
+    let _ = writeln!(text, "\n### Sizing\n\n{}", sizing::markdown(&report.rows));
     text
 }

@@ -1,0 +1,107 @@
+//! A bare consumer: batches from the partitions' queues, counted and dropped, in a process of its own.
+
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use churnwatch::kafka::consumer_config;
+use churnwatch::native::PartitionQueue;
+use churnwatch::settings::Settings;
+use rdkafka::consumer::{BaseConsumer, Consumer as _, DefaultConsumerContext};
+use rdkafka::{Offset, TopicPartitionList};
+use serde::{Deserialize, Serialize};
+
+use crate::process::{cpu_s, peak_bytes};
+use crate::topic::Topic;
+
+/// Has this very program consume rather than measure.
+const ASKED: &str = "CHURNWATCH_BARE_CONSUMER";
+
+/// What is to be consumed.
+#[derive(Serialize, Deserialize)]
+pub struct Asked {
+    servers: String,
+    topic: String,
+    partitions: i32,
+    records: u64,
+}
+
+/// What a consumer has cost.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct Cost {
+    /// Records a second, from the first to the last.
+    pub rate: f64,
+    /// Of the whole process, from its start.
+    pub cpu_s: f64,
+    pub peak_bytes: f64,
+}
+
+/// Whether this process is to be the consumer.
+pub fn asked_for() -> Option<Asked> {
+    let text = std::env::var(ASKED).ok()?;
+    Some(serde_json::from_str(&text).expect("it was written by `run`"))
+}
+
+/// Consumes the topic in a process of its own.
+pub fn run(topic: &Topic, records: u64) -> Cost {
+    let Topic { servers, name, partitions } = topic;
+    let asked = Asked { servers: servers.clone(), topic: name.clone(), partitions: *partitions, records };
+    let mut command = Command::new(std::env::current_exe().expect("this program has a path"));
+    command.env(ASKED, serde_json::to_string(&asked).expect("it is JSON"));
+    let output = command.stdin(Stdio::null()).stderr(Stdio::inherit()).output().expect("this program can be run");
+    assert!(output.status.success(), "the bare consumer failed");
+    serde_json::from_slice(&output.stdout).expect("it says what it has cost")
+}
+
+/// As the workers of `run` read: one thread takes batches from all queues, and sleeps where they are empty; another
+/// one polls the client.
+pub fn consume(asked: &Asked) {
+    let mut kafka = Settings::default().kafka;
+    kafka.brokers = vec![asked.servers.clone()];
+    kafka.group_id = "bare".to_owned();
+    let config = consumer_config(&kafka, asked.partitions as u64);
+    let consumer: Arc<BaseConsumer<DefaultConsumerContext>> = Arc::new(config.create().expect("a consumer"));
+    let (awake, wakes) = mpsc::sync_channel(1);
+    let mut list = TopicPartitionList::new();
+    let mut queues: Vec<_> = (0..asked.partitions)
+        .map(|partition| {
+            list.add_partition_offset(&asked.topic, partition, Offset::Beginning).expect("an offset");
+            let awake = awake.clone();
+            // Where one is on its way already, that one will do.
+            let wake = Box::new(move || awake.try_send(()).unwrap_or_default());
+            PartitionQueue::split(&consumer, &asked.topic, partition, wake).expect("a queue")
+        })
+        .collect();
+    consumer.assign(&list).expect("an assignment");
+    let over = AtomicBool::new(false);
+    let cost = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !over.load(Ordering::Relaxed) {
+                assert!(consumer.poll(Duration::from_millis(100)).is_none(), "records come in their own queues");
+            }
+        });
+        let rate = take_all(&mut queues, &wakes, asked.records);
+        over.store(true, Ordering::Relaxed);
+        let process = std::process::id();
+        Cost { rate, cpu_s: cpu_s(process), peak_bytes: peak_bytes(process) }
+    });
+    println!("{}", serde_json::to_string(&cost).expect("it is JSON"));
+}
+
+/// Takes so many records out of the queues. Returns how many a second, from the first batch to the last.
+fn take_all(queues: &mut [PartitionQueue<DefaultConsumerContext>], wakes: &mpsc::Receiver<()>, all: u64) -> f64 {
+    let (mut records, mut first) = (0, None);
+    while records < all {
+        let taken: u64 = queues.iter_mut().map(|queue| queue.take().len() as u64).sum();
+        records += taken;
+        if taken == 0 {
+            wakes.recv_timeout(Duration::from_secs(60)).expect("the topic holds what is asked for");
+        } else {
+            first.get_or_insert_with(|| (Instant::now(), taken));
+        }
+    }
+    let (begun, before) = first.expect("there was a record");
+    (records - before) as f64 / begun.elapsed().as_secs_f64()
+}

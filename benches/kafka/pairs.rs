@@ -1,0 +1,101 @@
+//! `run` and the bare consumer in turns, over the same topic.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use crate::Sizes;
+use crate::bare::{self, Cost};
+use crate::figures::{Figures, median};
+use crate::page;
+use crate::process::{Run, cpu_s, peak_bytes};
+use crate::topic::{LAST, Topic};
+
+/// Fills the topic and compares; the rows' names end in `where_to`.
+pub fn compare(topic: &Topic, events: u64, sizes: &Sizes, where_to: &str, figures: &mut Figures) {
+    let records = topic.fill(events, sizes.customers);
+    println!("{records} records in {} partitions{where_to}, {} customers", topic.partitions, sizes.customers);
+    let (mut bare, mut run) = (Vec::new(), Vec::new());
+    for pair in 0..sizes.pairs {
+        // Whoever is first may find the broker less warm.
+        let first_run = pair % 2 == 1;
+        if first_run {
+            run.push(read(topic, records));
+        }
+        bare.push(bare::run(topic, records));
+        if !first_run {
+            run.push(read(topic, records));
+        }
+        let (bare, run) = (bare[pair], run[pair]);
+        println!(
+            "pair {pair}: bare {:.2} M/s, {:.3} CPU-s a million; run {:.2} M/s, {:.3} CPU-s a million",
+            bare.rate / 1e6,
+            bare.cpu_s * 1e6 / records as f64,
+            run.rate / 1e6,
+            run.cpu_s * 1e6 / records as f64
+        );
+    }
+    let of = |costs: &[Cost], what: fn(&Cost) -> f64| median(&mut costs.iter().map(what).collect::<Vec<_>>());
+    for (name, what, scale, unit) in [
+        ("rate", (|cost| cost.rate) as fn(&Cost) -> f64, 1.0, "events/s"),
+        ("CPU-seconds a million events", |cost| cost.cpu_s, 1e6 / records as f64, "s"),
+        ("peak memory", |cost| cost.peak_bytes, 1.0, "bytes"),
+    ] {
+        let against = of(&bare, what) * scale;
+        let name = format!("run, {name}{where_to}");
+        figures.push_against(name, of(&run, what) * scale, unit, ("bare consumer", against));
+    }
+}
+
+/// Has `run` read the topic from its beginning, with one worker, until the gauges show the last events.
+fn read(topic: &Topic, records: u64) -> Cost {
+    let directory = tempfile::tempdir().expect("a directory");
+    let more = "[time]\nclock = \"event\"\n[http]\nlisten = \"127.0.0.1:0\"\npublish_interval = \"1s\"\n";
+    let config = configuration(topic, directory.path(), "pairs", "1h", more);
+    let run = Run::start(&config);
+    let look = Duration::from_millis(10);
+    let (begun, before) = run.until(look, |text| match page::records(text) {
+        0 => None,
+        some => Some((Instant::now(), some)),
+    });
+    run.until(look, |text| (page::on_plan(text, LAST) == topic.partitions as u64).then_some(()));
+    let seconds = begun.elapsed().as_secs_f64();
+    assert_eq!(page::records(&run.page()), records, "every record is counted once");
+    Cost { rate: (records - before) as f64 / seconds, cpu_s: cpu_s(run.id()), peak_bytes: peak_bytes(run.id()) }
+}
+
+/// Writes the configuration of one worker, by plan, with snapshots in the directory.
+pub fn configuration(
+    topic: &Topic,
+    directory: &Path,
+    group: &str,
+    snapshot_interval: &str,
+    more: &str,
+) -> std::path::PathBuf {
+    let Topic { servers, name, .. } = topic;
+    let store = directory.join("snapshots");
+    let text = format!(
+        "[kafka]\n\
+         brokers = [\"{}\"]\n\
+         topics = [\"{name}\"]\n\
+         group_id = \"{group}-{}\"\n\
+         workers = 1\n\
+         [lifecycle]\n\
+         inactivity_timeout = \"60d\"\n\
+         [snapshot]\n\
+         store = \"file://{}\"\n\
+         interval = \"{snapshot_interval}\"\n\
+         {more}\n\
+         [[dimensions]]\n\
+         name = \"plan\"\n\
+         [[dimensions]]\n\
+         name = \"segment\"\n\
+         [[groupings]]\n\
+         by = [\"plan\"]\n",
+        servers.replace(',', "\", \""),
+        directory.file_name().and_then(|name| name.to_str()).unwrap_or_default(),
+        store.display()
+    );
+    let path = directory.join("churnwatch.toml");
+    std::fs::write(&path, text).expect("the directory can be written to");
+    path
+}
