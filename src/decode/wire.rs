@@ -31,7 +31,7 @@ pub(super) fn read(payload: &[u8]) -> Option<Said<'_>> {
         // The kinds share a place: only the last of several would count.
         seen.once(if number >= 10 { 10 } else { number })?;
         match (number, kind) {
-            (1, BYTES) => drop(fields.text()?),
+            (1, BYTES) => fields.skip_text()?,
             (2, BYTES) => said.customer_id = fields.text()?,
             (3, BYTES) => said.time = Some(timestamp(fields.bytes()?)?),
             (4, BYTES) => said.subscription_id = fields.text()?,
@@ -50,6 +50,7 @@ pub(super) fn read(payload: &[u8]) -> Option<Said<'_>> {
     Some(said)
 }
 
+#[inline]
 fn timestamp(bytes: &[u8]) -> Option<Instant> {
     let (mut seconds, mut nanos) = (0, 0);
     let mut seen = Seen(0);

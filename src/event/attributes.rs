@@ -120,6 +120,7 @@ pub(crate) struct Seen(pub u16);
 
 impl Seen {
     /// `None` if the field was there before, or its number is none of the contract's.
+    #[inline]
     pub fn once(&mut self, number: u8) -> Option<()> {
         let bit = 1u16.checked_shl(u32::from(number))?;
         let new = self.0 & bit == 0;
@@ -135,13 +136,38 @@ pub(crate) struct Fields<'a> {
 
 impl<'a> Fields<'a> {
     /// A field's number and how its value is written; only keys of one byte, which all of the contract's are.
+    #[inline]
     pub fn key(&mut self) -> Option<(u8, u8)> {
         let (&key, rest) = self.rest.split_first()?;
         self.rest = rest;
         (key < 0x80).then_some((key >> 3, key & 7))
     }
 
+    #[inline]
     pub fn varint(&mut self) -> Option<u64> {
+        let (&first, rest) = self.rest.split_first()?;
+        if first < 0x80 {
+            self.rest = rest;
+            return Some(u64::from(first));
+        }
+        let Some((&word, _)) = self.rest.split_first_chunk() else { return self.varint_bytewise() };
+        let word = u64::from_le_bytes(word);
+        // The first byte without its highest bit is the last one.
+        let ends = !word & 0x8080_8080_8080_8080;
+        if ends == 0 {
+            return self.varint_bytewise();
+        }
+        let (_, rest) = self.rest.split_at_checked(ends.trailing_zeros() as usize / 8 + 1)?;
+        self.rest = rest;
+        // All bits up to that byte's highest, then seven of each byte moved together, by pairs.
+        let bits = word & (ends ^ (ends - 1)) & 0x7f7f_7f7f_7f7f_7f7f;
+        let bits = bits & 0x007f_007f_007f_007f | (bits & 0x7f00_7f00_7f00_7f00) >> 1;
+        let bits = bits & 0x0000_3fff_0000_3fff | (bits & 0x3fff_0000_3fff_0000) >> 2;
+        Some(bits & 0x0fff_ffff | (bits & 0x0fff_ffff_0000_0000) >> 4)
+    }
+
+    /// Near the end of the payload, and the longest ones.
+    fn varint_bytewise(&mut self) -> Option<u64> {
         let mut value = 0u64;
         for shift in (0..63).step_by(7) {
             let (&byte, rest) = self.rest.split_first()?;
@@ -157,6 +183,7 @@ impl<'a> Fields<'a> {
         (byte < 2).then_some(value | u64::from(byte) << 63)
     }
 
+    #[inline]
     pub fn bytes(&mut self) -> Option<&'a [u8]> {
         let len = usize::try_from(self.varint()?).ok()?;
         let (bytes, rest) = self.rest.split_at_checked(len)?;
@@ -164,7 +191,15 @@ impl<'a> Fields<'a> {
         Some(bytes)
     }
 
+    #[inline]
     pub fn text(&mut self) -> Option<&'a str> {
         str::from_utf8(self.bytes()?).ok()
+    }
+
+    /// A text that nobody asks for.
+    #[inline]
+    pub fn skip_text(&mut self) -> Option<()> {
+        let bytes = self.bytes()?;
+        (bytes.is_ascii() || str::from_utf8(bytes).is_ok()).then_some(())
     }
 }

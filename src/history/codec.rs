@@ -109,11 +109,19 @@ impl Writer<'_> {
     }
 
     fn number(&mut self, mut number: u64) {
-        while number >= 0x80 {
-            self.byte(number as u8 | 0x80);
+        // Written at once: a byte at a time asks each time whether there is room.
+        let mut bytes = [0; 10];
+        let mut len = 0;
+        for byte in &mut bytes {
+            len += 1;
+            *byte = number as u8 & 0x7f;
             number >>= 7;
+            if number == 0 {
+                break;
+            }
+            *byte |= 0x80;
         }
-        self.byte(number as u8);
+        self.out.extend_from_slice(bytes.get(..len).unwrap_or(&bytes));
     }
 
     /// The difference to the time written before; the lowest bit says whether it is in seconds or milliseconds.
@@ -217,7 +225,22 @@ impl Reader<'_> {
         Ok(byte)
     }
 
+    #[inline]
     fn number(&mut self) -> Result<u64, Malformed> {
+        match *self.rest {
+            [a, ref rest @ ..] if a < 0x80 => {
+                self.rest = rest;
+                Ok(u64::from(a))
+            }
+            [a, b, ref rest @ ..] if b < 0x80 && b != 0 => {
+                self.rest = rest;
+                Ok(u64::from(a & 0x7f) | u64::from(b) << 7)
+            }
+            _ => self.long_number(),
+        }
+    }
+
+    fn long_number(&mut self) -> Result<u64, Malformed> {
         let mut number = 0;
         for shift in (0..64).step_by(7) {
             let byte = self.byte()?;

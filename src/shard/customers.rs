@@ -17,6 +17,8 @@ pub type CustomerId = u32;
 const SEGMENTS: usize = 256;
 const CHUNK: usize = 1024;
 const INLINE: usize = 47;
+/// By how many bytes a history that does not lie in its record grows.
+const SPILLED_STEP: usize = 32;
 /// In place of a length: the history lies in `spilled`, at the index in the bytes that follow.
 const SPILLED: u8 = u8::MAX;
 
@@ -32,7 +34,7 @@ struct Record {
 pub struct Customers {
     chunks: Vec<Vec<Record>>,
     index: Vec<HashTable<CustomerId>>,
-    spilled: Vec<Box<[u8]>>,
+    spilled: Vec<Vec<u8>>,
     free: Vec<u32>,
     len: usize,
     frozen: Frozen,
@@ -90,6 +92,13 @@ impl Customers {
         customers
     }
 
+    /// Has the histories of some customers in the processor's cache.
+    pub fn fetch(&self, ids: &[CustomerId]) {
+        for &id in ids {
+            std::hint::black_box(record(&self.chunks, id).len);
+        }
+    }
+
     pub fn key(&self, id: CustomerId) -> &CustomerKey {
         &record(&self.chunks, id).key
     }
@@ -126,7 +135,7 @@ impl Customers {
         let spilled_at = record.spilled_at();
         if bytes.len() <= INLINE {
             if let Some(at) = spilled_at {
-                self.spilled[at] = Box::default();
+                self.spilled[at] = Vec::new();
                 self.free.push(at as u32);
             }
             record.len = bytes.len() as u8;
@@ -134,10 +143,16 @@ impl Customers {
             return;
         }
         let at = spilled_at.or_else(|| self.free.pop().map(|at| at as usize)).unwrap_or_else(|| {
-            self.spilled.push(Box::default());
+            self.spilled.push(Vec::new());
             self.spilled.len() - 1
         });
-        self.spilled[at] = bytes.into();
+        let spilled = &mut self.spilled[at];
+        spilled.clear();
+        if spilled.capacity() < bytes.len() {
+            // With room for the next fact, so that not every event allocates; doubling would waste more.
+            spilled.reserve_exact(bytes.len().next_multiple_of(SPILLED_STEP));
+        }
+        spilled.extend_from_slice(bytes);
         record.len = SPILLED;
         record.bytes[..4].copy_from_slice(&(at as u32).to_le_bytes());
     }

@@ -9,20 +9,46 @@ use std::collections::BTreeMap;
 use super::customers::CustomerId;
 use crate::time::Instant;
 
-/// Widths of the buckets, as powers of two of milliseconds: 1 s, 1 min, 1 h, 3 days, 198 days.
-const WIDTHS: [u32; 5] = [10, 16, 22, 28, 34];
+/// From how far away on buckets have which width, as powers of two of milliseconds: 1 s; 1 min from 1 min on; 1 h from
+/// 1 h on; 3 days from 2 years on. All of a bucket are looked at when it begins, so that it has to be much narrower
+/// than the terms and timeouts of many customers are long.
+const WIDTHS: [(u32, u32); 4] = [(0, 10), (16, 16), (22, 22), (36, 28)];
+
+/// Notes are kept in lists of at most so many: one that doubles as it grows would be half empty.
+const LIST: usize = 512;
 
 /// Notes by the start of their bucket.
 #[derive(Debug, Default)]
 pub struct Deadlines {
-    buckets: BTreeMap<i64, Vec<CustomerId>>,
+    buckets: BTreeMap<i64, Bucket>,
+}
+
+#[derive(Debug, Default)]
+struct Bucket {
+    full: Vec<Box<[CustomerId; LIST]>>,
+    last: Vec<CustomerId>,
+}
+
+impl Bucket {
+    fn push(&mut self, customer: CustomerId) {
+        self.last.push(customer);
+        if let Ok(full) = <&[CustomerId; LIST]>::try_from(self.last.as_slice()) {
+            self.full.push(Box::new(*full));
+            self.last.clear();
+        }
+    }
+
+    fn append_to(&self, due: &mut Vec<CustomerId>) {
+        self.full.iter().for_each(|full| due.extend_from_slice(&**full));
+        due.extend_from_slice(&self.last);
+    }
 }
 
 impl Deadlines {
     /// Notes that a customer changes at `at`, seen from `now`.
     pub fn note(&mut self, customer: CustomerId, at: Instant, now: Instant) {
         let away = at.as_millis().saturating_sub(now.as_millis());
-        let width = WIDTHS.into_iter().take_while(|width| away >> width > 0).last().unwrap_or(WIDTHS[0]);
+        let width = WIDTHS.into_iter().rev().find(|(from, _)| away >> from > 0).unwrap_or(WIDTHS[0]).1;
         let start = at.as_millis() >> width << width;
         self.buckets.entry(start).or_default().push(customer);
     }
@@ -31,7 +57,7 @@ impl Deadlines {
     pub fn take_due(&mut self, t: Instant, due: &mut Vec<CustomerId>) {
         due.clear();
         while let Some(bucket) = self.buckets.first_entry().filter(|bucket| *bucket.key() <= t.as_millis()) {
-            due.append(&mut bucket.remove());
+            bucket.remove().append_to(due);
         }
         due.sort_unstable();
         due.dedup();

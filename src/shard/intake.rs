@@ -3,15 +3,12 @@
 use std::ops::ControlFlow;
 
 use super::customers::CustomerId;
-use super::{Outcome, Record, Shard};
+use super::{BLOCK, Outcome, Record, Shard};
 use crate::decode::{self, Refusal};
 use crate::event::{Event, Kind, Rejection};
 use crate::history::AttributeFact;
 use crate::proto::LifecycleEvent;
 use crate::time::Instant;
-
-/// How many histories are fetched from memory at a time: about twice what a processor keeps on their way.
-pub(super) const BLOCK: usize = 32;
 
 impl Shard {
     /// Takes in one record's payload (`None`: a tombstone) and counts what became of it. An event later
