@@ -7,7 +7,7 @@ use super::values::Values;
 use crate::event::Currency;
 use crate::history::timeline::{Piece, Timeline};
 use crate::tally::{CohortId, Count, Sum, Tally};
-use crate::time::{Boundary, Grid};
+use crate::time::{Boundary, Grid, Instant};
 
 /// Everything that turns a timeline into range updates of one grouping.
 pub struct Contribution<'a> {
@@ -15,12 +15,23 @@ pub struct Contribution<'a> {
     pub plan: &'a GroupingPlan,
     pub dimensions: &'a mut Dimensions,
     pub values: &'a mut Values,
-    pub grid: Grid,
+    /// The first window start at or after each piece's, and that of what follows the last.
+    pub starts: &'a [Boundary],
+    /// As of the first active instant.
+    pub first_start: Boundary,
     pub tally: &'a mut Tally,
     /// 1 adds the contribution, −1 retracts it.
     pub sign: i64,
     /// The piece whose cohort was looked up last: neighbours are mostly in the same one.
     pub named: Option<(usize, CohortId)>,
+}
+
+/// The window starts of a timeline's pieces, for all groupings, into `starts`; returns that of the first active instant.
+pub fn find_starts(timeline: &Timeline, grid: Grid, starts: &mut Vec<Boundary>) -> Boundary {
+    starts.clear();
+    starts.extend(timeline.pieces().iter().map(|piece| grid.at_or_after(piece.from)));
+    starts.push(grid.at_or_after(Instant::DISTANT_FUTURE));
+    timeline.first_active.map_or(Boundary::FIRST, |first| grid.at_or_after(first))
 }
 
 impl Contribution<'_> {
@@ -43,8 +54,7 @@ impl Contribution<'_> {
             self.tally.add_revenue(here, currency, amount * i128::from(self.sign));
         }
         // Only of a folded history the first active instant can lie before the first piece.
-        let first_active = timeline.first_active.map_or(Boundary::FIRST, |first| self.grid.at_or_after(first));
-        self.returned(here, amounts_now, first_active..self.starts(0).start);
+        self.returned(here, amounts_now, self.first_start..self.starts(0).start);
         for (i, piece) in timeline.pieces().iter().enumerate() {
             let range = self.starts(i);
             if range.is_empty() {
@@ -134,8 +144,7 @@ impl Contribution<'_> {
 
     /// The window starts at which a piece is what the customer was.
     fn starts(&self, piece: usize) -> Range<Boundary> {
-        let from = self.timeline.pieces()[piece].from;
-        self.grid.at_or_after(from)..self.grid.at_or_after(self.timeline.end_of(piece))
+        self.starts[piece]..self.starts[piece + 1]
     }
 
     fn cohort(&mut self, piece: usize) -> CohortId {

@@ -92,6 +92,8 @@ pub struct Shard {
     /// Some history has been folded up to this instant.
     folded_before: Option<Instant>,
     tallies: Option<Tallies>,
+    /// Where tallies stood that were given up: as-of does not go behind that.
+    given_up_as_of: Option<Instant>,
     counts: Counts,
     decoder: Decoder,
     scratch: Scratch,
@@ -100,8 +102,10 @@ pub struct Shard {
 /// What is derived from the histories as of one instant.
 struct Tallies {
     as_of: Instant,
-    /// Before the first advance: how many deadlines have been noted.
-    ahead: Option<usize>,
+    /// Whether nobody has asked for this instant yet, and the first advance may be to an earlier one.
+    is_guess: bool,
+    /// How many events have come since that were not due yet.
+    notes_ahead: usize,
     plans: Vec<GroupingPlan>,
     by_grouping: Vec<Tally>,
     dimensions: Dimensions,
@@ -117,6 +121,7 @@ struct Scratch {
     evaluator: Evaluator,
     before: Timeline,
     after: Timeline,
+    starts: Vec<Boundary>,
     due: Vec<CustomerId>,
 }
 
@@ -137,6 +142,7 @@ impl Shard {
             fold_next: 0,
             folded_before: None,
             tallies: None,
+            given_up_as_of: None,
             counts: Counts::default(),
             decoder: Decoder::default(),
             scratch: Scratch::default(),
@@ -163,9 +169,9 @@ impl Shard {
     /// Moves the as-of to `t`, builds the tallies where there are none, and lets everything run out that
     /// runs out by then. An earlier `t` than the last is ignored: as-of never goes backwards.
     pub fn advance(&mut self, t: Instant) {
-        let guessed = self.tallies.as_mut().is_some_and(|tallies| tallies.ahead.take().is_some());
+        let guessed = self.tallies.as_mut().is_some_and(|tallies| std::mem::take(&mut tallies.is_guess));
         match &self.tallies {
-            None => self.build(t),
+            None => self.build(self.given_up_as_of.map_or(t, |last| last.max(t))),
             Some(tallies) if guessed && t < tallies.as_of => self.build(t),
             Some(tallies) if tallies.as_of < t => self.run_out(t),
             Some(_) => {}
@@ -181,7 +187,8 @@ impl Shard {
         by_grouping.iter_mut().for_each(|tally| tally.set_floor(floor));
         self.tallies = Some(Tallies {
             as_of: t,
-            ahead: None,
+            is_guess: false,
+            notes_ahead: 0,
             plans: GroupingPlan::all(definitions, &self.attributes),
             by_grouping,
             dimensions: Dimensions::new(definitions.zone.clone()),
@@ -199,6 +206,7 @@ impl Shard {
         let Some(tallies) = &mut self.tallies else { return };
         let was = tallies.as_of;
         tallies.as_of = t;
+        tallies.notes_ahead = 0;
         let mut due = std::mem::take(&mut self.scratch.due);
         tallies.deadlines.take_due(t, &mut due);
         let mut before = std::mem::take(&mut self.scratch.before);
@@ -335,13 +343,16 @@ impl Shard {
 
     fn contribute(&mut self, timeline: &Timeline, sign: i64) {
         let Some(tallies) = &mut self.tallies else { return };
+        let starts = &mut self.scratch.starts;
+        let first_start = contribution::find_starts(timeline, self.definitions.grid, starts);
         for (plan, tally) in tallies.plans.iter().zip(&mut tallies.by_grouping) {
             Contribution {
                 timeline,
                 plan,
                 dimensions: &mut tallies.dimensions,
                 values: &mut self.values,
-                grid: self.definitions.grid,
+                starts,
+                first_start,
                 tally,
                 sign,
                 named: None,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::customers::{CustomerId, CustomerKey};
-use super::{HashKey, Shard, Tallies};
+use super::{HashKey, Shard};
 use crate::cohort::{Definitions, Lifecycle};
 use crate::history::codec::{self, Malformed};
 use crate::time::Instant;
@@ -89,18 +89,20 @@ impl Shard {
     pub(crate) fn build_ahead(&mut self, t: Instant) {
         self.build(t);
         if let Some(tallies) = &mut self.tallies {
-            tallies.ahead = Some(0);
+            tallies.is_guess = true;
         }
     }
 
-    /// While nothing is published nobody takes notes out again: rather than by the number of events, memory is
-    /// bounded by that of customers.
+    /// While nothing is published nobody takes notes out again. Before they outnumber the customers the tallies are given
+    /// up, to be built when somebody asks: memory is not to grow with the number of events.
     pub(super) fn bound_notes_ahead(&mut self) {
-        if let Some(Tallies { ahead: Some(notes), .. }) = &mut self.tallies {
-            *notes += 1;
-            if *notes > self.customers.len() {
-                self.tallies = None;
+        let Some(tallies) = &mut self.tallies else { return };
+        tallies.notes_ahead += 1;
+        if tallies.notes_ahead > self.customers.len() {
+            if !tallies.is_guess {
+                self.given_up_as_of = Some(tallies.as_of);
             }
+            self.tallies = None;
         }
     }
 
