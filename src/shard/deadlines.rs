@@ -25,22 +25,20 @@ pub struct Deadlines {
 
 #[derive(Debug, Default)]
 struct Bucket {
-    full: Vec<Box<[CustomerId; LIST]>>,
+    full: Vec<Vec<CustomerId>>,
     last: Vec<CustomerId>,
 }
 
 impl Bucket {
     fn push(&mut self, customer: CustomerId) {
         self.last.push(customer);
-        if let Ok(full) = <&[CustomerId; LIST]>::try_from(self.last.as_slice()) {
-            self.full.push(Box::new(*full));
-            self.last.clear();
+        if self.last.len() == LIST {
+            self.full.push(std::mem::take(&mut self.last));
         }
     }
 
     fn append_to(&self, due: &mut Vec<CustomerId>) {
-        self.full.iter().for_each(|full| due.extend_from_slice(&**full));
-        due.extend_from_slice(&self.last);
+        self.full.iter().chain([&self.last]).for_each(|list| due.extend_from_slice(list));
     }
 }
 
