@@ -28,9 +28,27 @@ const AMOUNT: u8 = 16;
 const TERM: u8 = 32;
 const TRIAL: u8 = 64;
 
+/// What a number takes that is as large as can be.
+const MOST_BYTES_PER_NUMBER: usize = 10;
+/// Flags, two instants, and how many attributes.
+const MOST_BYTES: usize = 1 + 3 * MOST_BYTES_PER_NUMBER;
+/// Head, time, sequence and value.
+const MOST_BYTES_PER_ATTRIBUTE: usize = 4 * MOST_BYTES_PER_NUMBER;
+/// A subscription's id and number of facts; head, time, sequence, currency, amount, reason, and an instant.
+const MOST_BYTES_PER_FACT: usize = 8 + 1 + 2 + 1 + 5 * MOST_BYTES_PER_NUMBER;
+
 /// Appends the bytes of a history.
 pub fn encode(history: &History, out: &mut Vec<u8>) {
-    let mut writer = Writer { out, time: 0 };
+    let start = out.len();
+    out.resize(
+        start
+            + MOST_BYTES
+            + MOST_BYTES_PER_ATTRIBUTE * history.attributes.len()
+            + MOST_BYTES_PER_FACT * history.facts.len(),
+        0,
+    );
+    let (_, room) = out.split_at_mut(start);
+    let mut writer = Writer { room, time: 0 };
     let plain = history.facts.first().is_some_and(|f| f.subscription == 0)
         && history.facts.last().is_some_and(|f| f.subscription == 0);
     let mut flags = 0;
@@ -64,13 +82,15 @@ pub fn encode(history: &History, out: &mut Vec<u8>) {
         let (facts, others) = rest.split_at(rest.iter().take_while(|f| f.subscription == id).count());
         rest = others;
         if !plain {
-            writer.out.extend_from_slice(&id.to_le_bytes());
+            writer.bytes(id.to_le_bytes());
         }
         writer.number(facts.len() as u64);
         for fact in facts {
             writer.fact(fact);
         }
     }
+    let left = writer.room.len();
+    out.truncate(out.len() - left);
 }
 
 /// Reads what [`encode`] wrote, into a history whose buffers are reused. Whatever is accepted has the order and the
@@ -99,29 +119,33 @@ pub fn decode(bytes: &[u8], slots: usize, values: usize, history: &mut History) 
 }
 
 struct Writer<'a> {
-    out: &'a mut Vec<u8>,
+    /// What is not written yet; there is always enough.
+    room: &'a mut [u8],
     time: i64,
 }
 
 impl Writer<'_> {
+    #[inline]
     fn byte(&mut self, byte: u8) {
-        self.out.push(byte);
+        if let Some((next, rest)) = std::mem::take(&mut self.room).split_first_mut() {
+            *next = byte;
+            self.room = rest;
+        } else {
+            debug_assert!(false, "a history takes more bytes than it can");
+        }
     }
 
+    fn bytes<const N: usize>(&mut self, bytes: [u8; N]) {
+        bytes.into_iter().for_each(|byte| self.byte(byte));
+    }
+
+    #[inline]
     fn number(&mut self, mut number: u64) {
-        // Written at once: a byte at a time asks each time whether there is room.
-        let mut bytes = [0; 10];
-        let mut len = 0;
-        for byte in &mut bytes {
-            len += 1;
-            *byte = number as u8 & 0x7f;
+        while number >= 0x80 {
+            self.byte(number as u8 | 0x80);
             number >>= 7;
-            if number == 0 {
-                break;
-            }
-            *byte |= 0x80;
         }
-        self.out.extend_from_slice(bytes.get(..len).unwrap_or(&bytes));
+        self.byte(number as u8);
     }
 
     /// The difference to the time written before; the lowest bit says whether it is in seconds or milliseconds.
@@ -190,7 +214,7 @@ impl Writer<'_> {
             self.number(fact.sequence);
         }
         if let Some(amount) = amount {
-            self.out.extend_from_slice(&amount.currency.to_number().to_le_bytes());
+            self.bytes(amount.currency.to_number().to_le_bytes());
             self.number(amount.minor_units as u64);
         }
         if let Some(term_end) = term_end {
