@@ -62,6 +62,8 @@ struct Life {
     generation: u64,
     /// Once it is restored.
     worker: Option<usize>,
+    /// Set once it is let go of: its worker, which hears of that later, reads nothing more.
+    released: Arc<AtomicBool>,
     emptied: Emptied,
 }
 
@@ -126,7 +128,13 @@ impl Group {
         self.begin_observing_anew();
         for partition in partitions {
             if self.step(partition, Event::Assigned)? == Duty::Restore {
-                let life = Life { phase: Phase::Restoring, generation, worker: None, emptied: Emptied::default() };
+                let life = Life {
+                    phase: Phase::Restoring,
+                    generation,
+                    worker: None,
+                    released: Arc::default(),
+                    emptied: Emptied::default(),
+                };
                 self.lives.insert(partition.clone(), life);
                 self.restore(partition, generation);
             }
@@ -187,7 +195,8 @@ impl Group {
             Some(offset) => info!("{partition} goes on from its snapshot at offset {offset}"),
             None => info!("{partition} has no snapshot and is read from its beginning"),
         }
-        let held = Box::new(Held::new(*fresh, generation, queue));
+        let released = self.lives.get(&partition).map(|life| life.released.clone()).unwrap_or_default();
+        let held = Box::new(Held::new(*fresh, generation, queue, released));
         let start = Message::Start { partition: partition.clone(), held };
         mailbox.messages.send(start).map_err(|_| anyhow!("a worker is gone"))?;
         self.load[worker] += 1;
@@ -220,6 +229,7 @@ impl Group {
         for partition in partitions {
             let duty = self.step(partition, if lost { Event::Lost } else { Event::Revoked })?;
             let Some(life) = self.lives.remove(partition) else { continue };
+            life.released.store(true, Ordering::Release);
             if let Some(worker) = life.worker {
                 self.load[worker] -= 1;
                 fetched.push(partition.clone());

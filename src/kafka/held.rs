@@ -1,7 +1,8 @@
 //! One partition in its worker: the shard, its queue, and what is known of both.
 
 use std::ops::ControlFlow;
-use std::sync::atomic::Ordering;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant as Moment;
 
 use crossbeam_channel::Sender;
@@ -43,6 +44,9 @@ pub(crate) struct Held {
     pub epoch: Epoch,
     pub shard: Shard,
     pub queue: Option<Queue>,
+    /// Set once the group has let go of it. The client may fetch it for its next holder before this one hears of that, and
+    /// what a holder takes from the client the other never sees.
+    released: Arc<AtomicBool>,
     /// What of the shard's counts has been reported.
     pub counted: Counts,
     /// Whether there was no snapshot.
@@ -66,7 +70,7 @@ pub(crate) struct Held {
 
 impl Held {
     /// A restored shard and the queue that it goes on from.
-    pub fn new(fresh: Fresh, generation: u64, queue: Queue) -> Self {
+    pub fn new(fresh: Fresh, generation: u64, queue: Queue, released: Arc<AtomicBool>) -> Self {
         let Fresh { shard, epoch, saved, snapshots_unreadable } = fresh;
         Self {
             phase: Phase::Restoring,
@@ -75,6 +79,7 @@ impl Held {
             counted: shard.counts().clone(),
             shard,
             queue: Some(queue),
+            released,
             from_beginning: saved.is_none(),
             snapshots_unreadable,
             untouched: true,
@@ -119,7 +124,7 @@ impl Held {
         setup: &Setup,
         own: &Sender<Message>,
     ) -> Result<usize, ReadError> {
-        if self.letters.is_full() {
+        if self.letters.is_full() || self.released.load(Ordering::Acquire) {
             return Ok(0);
         }
         if let Some(queue) = &mut self.queue {

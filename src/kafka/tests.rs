@@ -568,7 +568,7 @@ fn setup_of(mode: Mode) -> Setup {
 
 fn held_of(records: Vec<Vec<u8>>) -> Held {
     let fresh = Fresh::empty(Arc::new(Settings::default().definitions()), Epoch(1)).unwrap();
-    Held::new(fresh, 1, Queue::of_tape(Tape::of(records)))
+    Held::new(fresh, 1, Queue::of_tape(Tape::of(records)), Arc::default())
 }
 
 #[test]
@@ -619,6 +619,20 @@ fn what_is_handed_over_again_is_not_counted_again() {
     };
     assert_eq!([read(), read(), read(), read()], [(2, 3, 0), (2, 4, 1), (2, 6, 3), (0, 6, 3)]);
     assert_eq!(setup.shared.records.load(Ordering::Relaxed), 3);
+}
+
+#[test]
+fn who_has_not_heard_of_a_loss_takes_nothing_from_who_comes_next() {
+    let mut world = World::new();
+    let assigned = [Step::Assign { mask: 1 }, Step::Restored { which: 0 }, Step::Listen];
+    let lost = [Step::Hear { worker: 0 }, Step::LoseAll, Step::Revoke { mask: 1, late: true }];
+    let produced = [Step::Produce { partition: 0, records: 3 }];
+    let read = [Step::Read { worker: 0 }, Step::Hear { worker: 0 }, Step::Read { worker: 0 }];
+    for step in assigned.iter().chain(&lost).chain(&produced).chain(&assigned).chain(&read) {
+        world.take(step);
+        world.check();
+    }
+    world.settle();
 }
 
 /// A customer of its own, so that an event that is left out or of another partition shows.
