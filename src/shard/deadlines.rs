@@ -33,7 +33,8 @@ impl Bucket {
     fn push(&mut self, customer: CustomerId) {
         self.last.push(customer);
         if self.last.len() == LIST {
-            self.full.push(std::mem::take(&mut self.last));
+            // The next ones are as many, most likely: lists that grow leave holes between each other.
+            self.full.push(std::mem::replace(&mut self.last, Vec::with_capacity(LIST)));
         }
     }
 
