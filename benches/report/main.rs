@@ -46,7 +46,7 @@ const TARGETS: [(&str, &str, Target); 15] = [
     ("memory", "cohort of 100 customers", AtMost(16_384.0)),
     ("page", "publication, 10 k series", AtMost(60.0)),
     ("snapshot", "longest pause, 10 M customers in 8 partitions", AtMost(50.0)),
-    ("snapshot", "restored by 2 threads with tallies, 10 M customers in 8 partitions", AtMost(5.0)),
+    ("snapshot", "restored with tallies by 2 threads, 10 M customers in 8 partitions", AtMost(5.0)),
     ("kafka", "run, rate", RatioAtLeast(0.85)),
     ("kafka", "run, CPU-seconds a million events", AtMost(0.55)),
     ("kafka", "event to gauge beyond the interval, 50 % load, p99", AtMost(100.0)),

@@ -112,7 +112,7 @@ pub fn markdown(rows: &[Row]) -> String {
         snapshot_bytes: find("snapshot", "bytes a customer, 10 M customers in 8 partitions"),
         million_events_s: find("kafka", "run, CPU-seconds a million events"),
         rate: find("kafka", "run, rate"),
-        ten_million_restored_s: find("snapshot", "restored by 2 threads with tallies, 10 M customers in 8 partitions"),
+        ten_million_restored_s: find("snapshot", "restored with tallies by 2 threads, 10 M customers in 8 partitions"),
         series_per_cohort: find("page", "series a cohort with 3 windows, 10 k series"),
         ms_per_series: find("page", "publication, 10 k series") / find("page", "series exactly, 10 k series"),
     };
