@@ -5,7 +5,7 @@
 
 use super::{Amount, Content, Said, to_instant};
 use crate::event::Attributes;
-use crate::event::attributes::{BYTES, Fields, Seen, VARINT, entry};
+use crate::event::attributes::{BYTES, Fields, Seen, VARINT, each_field, entry};
 use crate::time::Instant;
 
 /// What a payload says, where it is well-formed.
@@ -53,85 +53,77 @@ pub(super) fn read(payload: &[u8]) -> Option<Said<'_>> {
 #[inline]
 fn timestamp(bytes: &[u8]) -> Option<Instant> {
     let (mut seconds, mut nanos) = (0, 0);
-    let mut seen = Seen(0);
-    let mut fields = Fields { rest: bytes };
-    while !fields.rest.is_empty() {
-        let (number, kind) = fields.key()?;
-        seen.once(number)?;
+    each_field(bytes, |number, kind, fields| {
         match (number, kind) {
             (1, VARINT) => seconds = fields.varint()? as i64,
             (2, VARINT) => nanos = fields.varint()? as i32,
             _ => return None,
         }
-    }
+        Some(())
+    })?;
     Some(to_instant(seconds, nanos))
 }
 
 fn money(bytes: &[u8]) -> Option<Amount<'_>> {
     let mut amount = Amount { code: "", minor_units: 0 };
-    let mut seen = Seen(0);
-    let mut fields = Fields { rest: bytes };
-    while !fields.rest.is_empty() {
-        let (number, kind) = fields.key()?;
-        seen.once(number)?;
+    each_field(bytes, |number, kind, fields| {
         match (number, kind) {
             (1, BYTES) => amount.code = fields.text()?,
             (2, VARINT) => amount.minor_units = fields.varint()? as i64,
             _ => return None,
         }
-    }
+        Some(())
+    })?;
     Some(amount)
 }
 
 fn started(bytes: &[u8]) -> Option<Content<'_>> {
     let (mut amount, mut term_end, mut trial) = (None, None, false);
-    let mut seen = Seen(0);
-    let mut fields = Fields { rest: bytes };
-    while !fields.rest.is_empty() {
-        let (number, kind) = fields.key()?;
-        seen.once(number)?;
+    each_field(bytes, |number, kind, fields| {
         match (number, kind) {
             (1, BYTES) => amount = Some(money(fields.bytes()?)?),
             (2, BYTES) => term_end = Some(timestamp(fields.bytes()?)?),
             (3, VARINT) => trial = fields.varint()? != 0,
             _ => return None,
         }
-    }
+        Some(())
+    })?;
     Some(Content::Started { amount, term_end, trial })
 }
 
 fn renewed(bytes: &[u8]) -> Option<Content<'_>> {
-    let mut fields = Fields { rest: bytes };
     let mut term_end = None;
-    if !fields.rest.is_empty() {
-        term_end = (fields.key()? == (1, BYTES)).then_some(timestamp(fields.bytes()?)?);
-        term_end.as_ref()?;
-    }
-    fields.rest.is_empty().then_some(Content::Renewed { term_end })
+    each_field(bytes, |number, kind, fields| {
+        match (number, kind) {
+            (1, BYTES) => term_end = Some(timestamp(fields.bytes()?)?),
+            _ => return None,
+        }
+        Some(())
+    })?;
+    Some(Content::Renewed { term_end })
 }
 
 fn changed(bytes: &[u8]) -> Option<Content<'_>> {
-    let mut fields = Fields { rest: bytes };
     let mut amount = None;
-    if !fields.rest.is_empty() {
-        amount = (fields.key()? == (1, BYTES)).then_some(money(fields.bytes()?)?);
-        amount.as_ref()?;
-    }
-    fields.rest.is_empty().then_some(Content::Changed { amount })
+    each_field(bytes, |number, kind, fields| {
+        match (number, kind) {
+            (1, BYTES) => amount = Some(money(fields.bytes()?)?),
+            _ => return None,
+        }
+        Some(())
+    })?;
+    Some(Content::Changed { amount })
 }
 
 fn ended(bytes: &[u8]) -> Option<Content<'_>> {
     let (mut reason, mut effective) = (0, None);
-    let mut seen = Seen(0);
-    let mut fields = Fields { rest: bytes };
-    while !fields.rest.is_empty() {
-        let (number, kind) = fields.key()?;
-        seen.once(number)?;
+    each_field(bytes, |number, kind, fields| {
         match (number, kind) {
             (1, VARINT) => reason = fields.varint()? as i32,
             (2, BYTES) => effective = Some(timestamp(fields.bytes()?)?),
             _ => return None,
         }
-    }
+        Some(())
+    })?;
     Some(Content::Ended { reason, effective })
 }

@@ -97,18 +97,32 @@ fn all(entries: &[u8]) -> impl Iterator<Item = (&str, &str)> {
 /// Name and value of an entry; `None` unless each stands there at most once, as text.
 pub(crate) fn entry(bytes: &[u8]) -> Option<(&str, &str)> {
     let (mut name, mut value) = ("", "");
-    let mut seen = Seen(0);
-    let mut fields = Fields { rest: bytes };
-    while !fields.rest.is_empty() {
-        let (number, kind) = fields.key()?;
-        seen.once(number)?;
+    each_field(bytes, |number, kind, fields| {
         match (number, kind) {
             (1, BYTES) => name = fields.text()?,
             (2, BYTES) => value = fields.text()?,
             _ => return None,
         }
-    }
+        Some(())
+    })?;
     Some((name, value))
+}
+
+/// Has `read` take the value of each field, by its number and how it is written. `None` where a field stands twice, or
+/// where `read` says so.
+#[inline]
+pub(crate) fn each_field<'a>(
+    bytes: &'a [u8],
+    mut read: impl FnMut(u8, u8, &mut Fields<'a>) -> Option<()>,
+) -> Option<()> {
+    let mut seen = Seen(0);
+    let mut fields = Fields { rest: bytes };
+    while !fields.rest.is_empty() {
+        let (number, kind) = fields.key()?;
+        seen.once(number)?;
+        read(number, kind, &mut fields)?;
+    }
+    Some(())
 }
 
 /// How a field's value is written.

@@ -105,11 +105,7 @@ impl Customers {
 
     /// A customer's packed history.
     pub fn history(&self, id: CustomerId) -> &[u8] {
-        let record = record(&self.chunks, id);
-        match record.spilled_at() {
-            Some(at) => &self.spilled[at],
-            None => &record.bytes[..usize::from(record.len)],
-        }
+        record(&self.chunks, id).history(&self.spilled)
     }
 
     /// Whether a customer's history is too long for its record.
@@ -178,16 +174,19 @@ impl Customers {
     pub fn next_frozen(&mut self) -> Option<(&CustomerKey, &[u8])> {
         let id = self.frozen.next()?;
         let record = record(&self.chunks, id);
-        let history = match (self.frozen.take_kept(id), record.spilled_at()) {
-            (Some(kept), _) => kept,
-            (None, Some(at)) => &self.spilled[at],
-            (None, None) => &record.bytes[..usize::from(record.len)],
-        };
+        let history = self.frozen.take_kept(id).unwrap_or_else(|| record.history(&self.spilled));
         Some((&record.key, history))
     }
 }
 
 impl Record {
+    fn history<'a>(&'a self, spilled: &'a [Vec<u8>]) -> &'a [u8] {
+        match self.spilled_at() {
+            Some(at) => &spilled[at],
+            None => &self.bytes[..usize::from(self.len)],
+        }
+    }
+
     fn spilled_at(&self) -> Option<usize> {
         let [a, b, c, d, ..] = self.bytes;
         (self.len == SPILLED).then(|| u32::from_le_bytes([a, b, c, d]) as usize)
