@@ -1,5 +1,5 @@
-//! A partition's queue, split from the consumer's, from which messages are taken by the batch: a fifth of what they
-//! cost one by one.
+//! A partition's queue, split from the consumer's, from which messages are taken by the batch, which costs much less
+//! than one by one.
 
 use std::ffi::{CString, c_void};
 use std::ptr::{NonNull, null_mut};
