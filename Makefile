@@ -62,7 +62,7 @@ integration:
 # that reads their configurations.
 deploy:
 ifeq ($(DEPLOY_MISSING),)
-	hadolint deploy/docker/Dockerfile
+	hadolint deploy/docker/Dockerfile deploy/compose/generator/Dockerfile
 	yamllint --strict --config-file deploy/.yamllint deploy
 	PYTHONDONTWRITEBYTECODE=1 $(PYTHON) -m unittest discover --start-directory deploy/tests
 else
