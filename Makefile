@@ -58,10 +58,10 @@ unit:
 integration:
 	$(CARGO) test $(LOCKED) --test it --test memory --test instructions
 
-# The packages in deploy/: what they render is valid, does what it says, and is lint-free. `integration` has built the binary
-# that reads their configurations.
+# The packages in deploy/: what they render is valid, does what it says, and is lint-free. The binary reads their configurations.
 deploy:
 ifeq ($(DEPLOY_MISSING),)
+	$(if $(CHURNWATCH_BINARY),,$(CARGO) test $(LOCKED) --test it --no-run)
 	hadolint deploy/docker/Dockerfile deploy/compose/generator/Dockerfile
 	yamllint --strict --config-file deploy/.yamllint deploy
 	PYTHONDONTWRITEBYTECODE=1 $(PYTHON) -m unittest discover --start-directory deploy/tests

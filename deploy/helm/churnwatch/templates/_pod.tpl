@@ -9,7 +9,6 @@ metadata:
   annotations:
     # The configuration is read at the start alone.
     checksum/config: {{ include "churnwatch.toml" . | sha256sum }}
-    kubectl.kubernetes.io/default-container: churnwatch
     {{- with .Values.podAnnotations }}
     {{- toYaml . | nindent 4 }}
     {{- end }}
