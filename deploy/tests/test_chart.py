@@ -90,6 +90,13 @@ class EverySet(unittest.TestCase):
                         checked += 1
         self.assertGreater(checked, 50)
 
+    def test_kubernetes_would_refuse_a_slip(self):
+        for version in KUBERNETES:
+            manifest = copy.deepcopy(workload(self.sets["none"]))
+            manifest["spec"]["template"]["spec"]["containers"][0]["livenesProbe"] = {}
+            with self.assertRaises(kubernetes_validate.ValidationError):
+                kubernetes_validate.validate(manifest, version, strict=True)
+
     def test_every_object_is_in_the_namespace_and_bears_the_labels(self):
         for name, manifests in self.sets.items():
             with self.subTest(values=name):
