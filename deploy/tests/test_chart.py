@@ -135,6 +135,12 @@ class EverySet(unittest.TestCase):
                     self.assertIs(account["automountServiceAccountToken"], False)
                     self.assertEqual(account["metadata"]["name"], spec["serviceAccountName"])
 
+    def test_the_cluster_may_choose_the_user(self):
+        keys = ("runAsUser", "runAsGroup", "fsGroup")
+        context = pod(render(sets=[f"podSecurityContext.{key}=null" for key in keys]))["securityContext"]
+        self.assertEqual(context.keys() & set(keys), set())
+        self.assertIs(context["runAsNonRoot"], True)
+
     def test_probes_ask_what_they_mean(self):
         for name, manifests in self.sets.items():
             with self.subTest(values=name):

@@ -66,6 +66,9 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- if or (hasKey $http "listen") (hasKey $http "web_config_file") }}
 {{- fail "config.http.listen and config.http.web_config_file are the chart's to set: the port is 8642, see webConfig for the other" }}
 {{- end }}
+{{- if hasKey (default dict $config.kafka.librdkafka) "group.instance.id" }}
+{{- fail "config.kafka.librdkafka.group.instance.id: with the same one in all pods each would end the one before; see staticMembership" }}
+{{- end }}
 {{- $_ := set $snapshot "store" (default "file:///var/lib/churnwatch" .Values.snapshots.objectStore.url) }}
 {{- $_ := set $config "snapshot" $snapshot }}
 {{- if .Values.webConfig.existingSecret }}
