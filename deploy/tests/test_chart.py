@@ -189,7 +189,10 @@ class EverySet(unittest.TestCase):
         self.assertNotEqual(checksum(render()), checksum(render(sets=["config.windows.lengths=[\"7d\"]"])))
 
 
-    def test_behind_a_password_probes_see_the_port_alone(self):
+    def test_probes_pass_the_door(self):
+        headers = [{"name": "Authorization", "value": "Basic cHJvYmU6cHJvYmU="}]
+        probe = container(render(sets=[f"probes.httpHeaders={json.dumps(headers)}"]))["readinessProbe"]
+        self.assertEqual(probe["httpGet"], {"path": "/readyz", "port": "http", "scheme": "HTTP", "httpHeaders": headers})
         probe = container(render(sets=['probes.handler="tcpSocket"']))["livenessProbe"]
         self.assertEqual(probe, {"tcpSocket": {"port": "http"}, "periodSeconds": 30, "timeoutSeconds": 5, "failureThreshold": 4})
 

@@ -70,6 +70,10 @@ spec:
           path: {{ $path }}
           port: http
           scheme: {{ $.Values.webConfig.scheme }}
+          {{- with $.Values.probes.httpHeaders }}
+          httpHeaders:
+            {{- toYaml . | nindent 12 }}
+          {{- end }}
         {{- else }}
         tcpSocket:
           port: http
