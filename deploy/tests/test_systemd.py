@@ -51,6 +51,7 @@ class Unit(unittest.TestCase):
         self.assertEqual(settings["Type"], "notify")
         # Longer than the two minutes after which the process denies to be healthy.
         self.assertGreater(int(settings["WatchdogSec"]), 120)
+        self.assertGreater(int(settings["TimeoutStartSec"]), 120)
         # The default session, 10 s for leaving the group, 2 s for HTTP.
         self.assertGreater(int(settings["TimeoutStopSec"]), 45 + 10 + 2)
         self.assertEqual(settings["RestartPreventExitStatus"], "2")
