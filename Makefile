@@ -58,7 +58,7 @@ SYSTEMD := $(shell command -v systemd-analyze)
 PYTHON := $(shell for python in python3 target/tools/bin/python3; do \
 	$$python -c 'import jsonschema, kubernetes_validate, tomllib, yaml' 2>/dev/null && echo $$python && break; done)
 DEPLOY_MISSING := $(strip $(if $(HELM),,helm) $(if $(HADOLINT),,hadolint) $(if $(YAMLLINT),,yamllint) $(if $(COMPOSE),,docker-compose) $(if $(SYSTEMD),,systemd-analyze) $(if $(PROMTOOL),,promtool) $(if $(PYTHON),,kubernetes-validate))
-MISSING += $(filter-out promtool,$(DEPLOY_MISSING))
+MISSING := $(strip $(MISSING) $(filter-out promtool,$(DEPLOY_MISSING)))
 
 tools: deploy-tools
 
