@@ -7,3 +7,4 @@ mod instances;
 mod promtool;
 mod rules;
 mod server;
+mod spike;
