@@ -30,7 +30,7 @@ pub fn alerts() -> Vec<(String, String)> {
 }
 
 /// What stands behind a key, on its line or folded below it.
-fn value<'a>(alert: &'a str, key: &str) -> &'a str {
+pub fn value<'a>(alert: &'a str, key: &str) -> &'a str {
     let (_, rest) = alert.split_once(&format!(" {key}: ")).unwrap_or_else(|| panic!("no {key} in\n{alert}"));
     rest.strip_prefix(">-\n").unwrap_or(rest).split('\n').next().unwrap().trim()
 }
@@ -94,6 +94,12 @@ fn every_alert_is_seen_firing_by_promtool_with_all_that_it_says() {
     }
 }
 
+/// What all rules record.
+pub fn recorded() -> BTreeSet<String> {
+    let text: String = files(&format!("{PROMETHEUS}/rules")).iter().map(|file| read(file)).collect();
+    text.lines().filter_map(|line| Some(line.trim_start().strip_prefix("- record: ")?.to_owned())).collect()
+}
+
 /// The names in a text that begin with a prefix.
 fn names<'a>(text: &'a str, prefix: &'a str) -> impl Iterator<Item = &'a str> {
     let of_a_name = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == ':';
@@ -104,18 +110,18 @@ fn names<'a>(text: &'a str, prefix: &'a str) -> impl Iterator<Item = &'a str> {
 
 #[test]
 fn every_metric_that_rules_alerts_and_runbooks_name_exists() {
-    let rules = files(&format!("{PROMETHEUS}/rules"));
-    let recorded: BTreeSet<String> = rules
-        .iter()
-        .flat_map(|file| read(file).lines().map(str::to_owned).collect::<Vec<_>>())
-        .filter_map(|line| Some(line.trim_start().strip_prefix("- record: ")?.to_owned()))
-        .collect();
+    let (rules, recorded) = (files(&format!("{PROMETHEUS}/rules")), recorded());
     let mut exported: BTreeSet<String> = families().map(|family| family.name.to_owned()).collect();
     for family in families().filter(|family| family.kind() == Type::Histogram) {
         exported.extend(["_bucket", "_sum", "_count"].map(|end| format!("{}{end}", family.name)));
     }
     let mut seen = 0;
-    for file in rules.into_iter().chain(files("deploy/runbooks")).chain(files(&format!("{PROMETHEUS}/tests"))) {
+    for file in rules
+        .into_iter()
+        .chain(files("deploy/runbooks"))
+        .chain(files("deploy/grafana/dashboards"))
+        .chain(files(&format!("{PROMETHEUS}/tests")))
+    {
         let text = read(&file);
         for name in names(&text, "churnwatch_").chain(names(&text, "process_")) {
             assert!(exported.contains(name), "{file}: churnwatch does not export {name}");

@@ -26,6 +26,7 @@ use pbjson_types::Timestamp;
 use serde_json::Value;
 use tempfile::TempDir;
 
+use super::dashboards;
 use super::server::Prometheus;
 use crate::kafka::fixture::{Fixture, configuration};
 use crate::support::process::Run;
@@ -291,6 +292,7 @@ fn a_wave_of_cancellations_fires_for_its_cohort_alone_and_nothing_does_that_dies
     fixture.produce(&cancelled(&wave));
     eventually("firing", || prometheus.alerts("firing", "").contains(&alert(spike, cohort)));
     let took = produced.elapsed();
+    dashboards::assert_every_panel_has_data(&prometheus, "cohort_by=\"plan,region\",plan=\"basic\",region=\"eu\"");
     fixture.produce(&back(&wave));
     eventually("over", || !prometheus.alerts("firing", "").contains(&alert(spike, cohort)));
     let fired = prometheus.alerts("firing", "[1h]");
