@@ -12,6 +12,7 @@ test: tools fmt clippy doc contract unit integration deploy
 # With CI set, a missing tool is a failure; without it, what does not run is said at the start and at the end.
 PROMTOOL := $(shell command -v promtool)
 PROMETHEUS := $(shell command -v prometheus)
+ALERTMANAGER := $(and $(shell command -v prometheus-alertmanager),$(shell command -v amtool))
 BUF := $(shell command -v buf)
 # What starts Apache Kafka, unless a cluster is given.
 KAFKA := $(or $(KAFKA_BOOTSTRAP_SERVERS),$(and $(shell command -v java),$(shell command -v mvn)))
@@ -19,11 +20,11 @@ KAFKA := $(or $(KAFKA_BOOTSTRAP_SERVERS),$(and $(shell command -v java),$(shell 
 MOTO := $(shell command -v moto_server)
 # What counts instructions.
 VALGRIND := $(shell command -v valgrind)
-MISSING := $(strip $(if $(PROMTOOL),,promtool) $(if $(PROMETHEUS),,prometheus) $(if $(BUF),,buf) $(if $(KAFKA),,java-and-maven) $(if $(MOTO),,moto_server) $(if $(VALGRIND),,valgrind))
+MISSING := $(strip $(if $(PROMTOOL),,promtool) $(if $(PROMETHEUS),,prometheus) $(if $(ALERTMANAGER),,prometheus-alertmanager) $(if $(BUF),,buf) $(if $(KAFKA),,java-and-maven) $(if $(MOTO),,moto_server) $(if $(VALGRIND),,valgrind))
 
 tools:
 ifneq ($(MISSING),)
-	@echo "Not installed: $(MISSING). What needs it does not run. (Debian: apt install prometheus default-jre-headless maven valgrind; pip install buf-bin 'moto[s3,server]')" >&2
+	@echo "Not installed: $(MISSING). What needs it does not run. (Debian: apt install prometheus prometheus-alertmanager default-jre-headless maven valgrind; pip install buf-bin 'moto[s3,server]')" >&2
 	@test -z "$(CI)"
 endif
 

@@ -3,71 +3,40 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::net::TcpListener;
 use std::path::Path;
-use std::process::{Child, Stdio};
 use std::time::{Duration, Instant as Moment};
 
 use churnwatch::proto::LifecycleEvent;
 use churnwatch::run::wall_clock;
 use serde_json::Value;
-use tempfile::TempDir;
 
 use super::rules::recorded;
+use super::server::Prometheus;
 use crate::kafka::fixture::{Fixture, configuration, events, replayed};
 use crate::kafka::reading::GROUPINGS;
 use crate::support::process::Run;
-use crate::support::tool;
 
 /// For anything that has to happen.
 const PATIENCE: Duration = Duration::from_secs(180);
 /// How many whole evaluations there have to be before, between and after the rebalances.
 const EVALUATIONS: usize = 5;
 
-/// Prometheus with the shipped rules, which it evaluates every second; killed when dropped.
-struct Prometheus {
-    child: Child,
-    url: String,
-    directory: TempDir,
+/// Prometheus with the shipped rules, which it evaluates every second.
+fn prometheus(instances: &[&Run]) -> Option<Prometheus> {
+    let directory = tempfile::tempdir().unwrap();
+    let rules = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/prometheus/rules/churnwatch.rules.yml");
+    let text = format!(
+        "global: {{scrape_interval: 1s, scrape_timeout: 1s, evaluation_interval: 1s}}\n\
+         rule_files: ['{}']\n\
+         scrape_configs:\n  - job_name: churnwatch\n    file_sd_configs: [{{files: ['{}']}}]\n",
+        rules.display(),
+        directory.path().join("targets.json").display()
+    );
+    scrape(directory.path(), instances);
+    Prometheus::start(directory, &text, &[])
 }
 
 impl Prometheus {
-    fn start(instances: &[&Run]) -> Option<Self> {
-        let mut command = tool::command("prometheus", "prometheus", "rules in a real Prometheus")?;
-        let directory = tempfile::tempdir().unwrap();
-        let rules = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/prometheus/rules/churnwatch.rules.yml");
-        let config = directory.path().join("prometheus.yml");
-        let text = format!(
-            "global: {{scrape_interval: 1s, scrape_timeout: 1s, evaluation_interval: 1s}}\n\
-             rule_files: ['{}']\n\
-             scrape_configs:\n  - job_name: churnwatch\n    file_sd_configs: [{{files: ['{}']}}]\n",
-            rules.display(),
-            directory.path().join("targets.json").display()
-        );
-        fs::write(&config, text).unwrap();
-        // Free a moment ago: Prometheus cannot be asked which port it took.
-        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        command
-            .arg(format!("--config.file={}", config.display()))
-            .arg(format!("--storage.tsdb.path={}", directory.path().join("data").display()))
-            .arg(format!("--web.listen-address={address}"))
-            .arg("--log.level=warn")
-            .stdout(Stdio::null())
-            .stderr(Stdio::inherit());
-        scrape(directory.path(), instances);
-        Some(Self { child: command.spawn().unwrap(), url: format!("http://{address}/api/v1/query"), directory })
-    }
-
-    /// The series that a query finds; none while Prometheus does not answer.
-    fn query(&self, query: &str) -> Vec<Value> {
-        let answer = || -> Option<Value> {
-            let text = ureq::get(&self.url).query("query", query).call().ok()?.body_mut().read_to_string().ok()?;
-            serde_json::from_str(&text).ok()
-        };
-        let found = answer().and_then(|answer| answer["data"]["result"].as_array().cloned());
-        found.unwrap_or_default()
-    }
-
     /// The samples of all series that a selector finds, each with its name, labels and times in milliseconds.
     fn samples(&self, selector: &str) -> Vec<Samples> {
         self.query(&format!("{selector}[1h]")).iter().map(Samples::of).collect()
@@ -92,13 +61,6 @@ impl Prometheus {
             assert!(Moment::now() < deadline, "not complete again: {evaluations:?}");
             std::thread::park_timeout(Duration::from_millis(200));
         }
-    }
-}
-
-impl Drop for Prometheus {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 
@@ -171,7 +133,7 @@ fn the_rules_give_the_single_readers_numbers_or_none_through_every_rebalance() {
     let page = replayed(&fixture.settings.definitions(), &log);
 
     let [a, b, c] = [0; 3].map(|_| Run::start(&config));
-    let Some(prometheus) = Prometheus::start(&[&a, &b, &c]) else { return };
+    let Some(prometheus) = prometheus(&[&a, &b, &c]) else { return };
     let mut targets = [&a, &b, &c].map(|run| run.url.split('/').nth(2).unwrap().to_owned()).to_vec();
     let mut phases = vec![prometheus.await_complete(0, false)];
 

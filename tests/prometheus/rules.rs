@@ -116,16 +116,34 @@ fn ratio_name(name: &str) -> String {
 fn formula(ratio: Ratio, of: impl Fn(&str) -> String) -> String {
     let (part, whole) = ratio.sums();
     let (part, whole) = (sum(part, &of), sum(whole, &of));
+    match ratio {
+        Ratio::Quotient(..) => quotient(&part, &whole),
+        Ratio::WilsonLower(..) => wilson_lower(&part, &whole),
+        Ratio::WilsonUpperOfOthers(..) => format!("1 - {}", wilson_lower(&part, &whole)),
+    }
+}
+
+fn quotient(part: &str, whole: &str) -> String {
+    format!("{part}\n/ ({whole} > 0)")
+}
+
+fn wilson_lower(part: &str, whole: &str) -> String {
     let z2 = format!("{WILSON_Z} * {WILSON_Z}");
-    let wilson_lower = format!(
+    format!(
         "clamp(\n  (\n    2 * {part} + {z2}\n    - {WILSON_Z} * sqrt({z2} + 4 * {part} * ({whole} - {part}) / {whole})\n  ) / \
          (2 * (({whole} > 0) + {z2})),\n  0, 1\n)"
-    );
-    match ratio {
-        Ratio::Quotient(..) => format!("{part}\n/ ({whole} > 0)"),
-        Ratio::WilsonLower(..) => wilson_lower,
-        Ratio::WilsonUpperOfOthers(..) => format!("1 - {wilson_lower}"),
-    }
+    )
+}
+
+/// Of those who were there at the start, who was lost involuntarily: 0 where nobody was lost so, for which there is no
+/// series. No page has it, as it can be had from two of its families.
+fn involuntary_churn() -> [(String, String); 2] {
+    let whole = sum_of("churnwatch_window_start_customers");
+    let lost =
+        "sum without (instance, pod, reason, class) (churnwatch_lost_customers_by_reason{class=\"involuntary\"})";
+    let (part, guard) = (format!("({lost} or 0 * {whole})"), guard(Some(Source::LostByReason)));
+    [("", quotient(&part, &whole)), ("_lower", wilson_lower(&part, &whole))]
+        .map(|(end, value)| (format!("job:churnwatch_involuntary_churn:ratio{end}"), format!("{value}\n{guard}")))
 }
 
 fn sum(terms: Sum, of: impl Fn(&str) -> String) -> String {
@@ -152,6 +170,7 @@ fn rules() -> Vec<(String, String)> {
     );
     let mut rules = vec![("job:churnwatch_complete:bool".to_owned(), complete)];
     rules.extend(families().flat_map(rules_of));
+    rules.extend(involuntary_churn());
     rules
 }
 
