@@ -12,7 +12,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tracing::{info, warn};
 
 use crate::cohort::Definitions;
-use crate::http::{self, Server};
+use crate::http::{Listen, Server};
 use crate::kafka::rejected::{self, Rejecting};
 use crate::kafka::{Course, Lasting, dead_letters};
 use crate::own_metrics::OwnMetrics;
@@ -174,10 +174,11 @@ fn sessions(session: &Session, lasting: &Lasting) -> anyhow::Result<Summary> {
 pub fn run(settings: &Settings, rebuild: bool) -> anyhow::Result<ExitCode> {
     settings.check_topics()?;
     // Said before anything is read, and before the group has to rebalance for nothing.
-    drop(http::bind(settings.http.listen)?);
+    let listen = Listen::from(&settings.http);
+    listen.check()?;
     let bar = io::stderr().is_terminal() && tracing::enabled!(tracing::Level::INFO);
     let instance = Instance::start(Options { rebuild, bar, ..Options::new(settings) })?;
-    let server = Server::start(settings.http.listen, instance.published().clone(), instance.metrics().clone());
+    let server = Server::start(listen, instance.published().clone(), instance.metrics().clone());
     let server = match server {
         Ok(server) => server,
         Err(error) => {
@@ -185,7 +186,7 @@ pub fn run(settings: &Settings, rebuild: bool) -> anyhow::Result<ExitCode> {
             return instance.join().and(Err(error));
         }
     };
-    info!("serving http://{}/metrics", server.address());
+    info!("serving {}", server.url());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(asked_to_end(|| instance.is_finished()))?;
     instance.stop();

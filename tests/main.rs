@@ -19,6 +19,8 @@ mod configuration;
 mod connectivity;
 /// The demo: its population, its table and the command.
 mod demo;
+/// TLS, client certificates, passwords, slow and oversized clients.
+mod door;
 /// Damaged bytes never panic and never allocate without bound.
 mod hostile;
 /// What is served: content types, compression, readiness, and that a scrape waits for nobody.

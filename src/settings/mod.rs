@@ -6,6 +6,7 @@ mod check;
 mod cohorts;
 mod docs;
 pub mod duration;
+mod effective;
 mod layers;
 mod librdkafka;
 mod problem;
@@ -13,6 +14,7 @@ mod read;
 mod rejecting;
 mod schema;
 mod store_url;
+mod web;
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -28,9 +30,11 @@ use crate::framing::Framing;
 use crate::time::{Grid, Instant, Span};
 
 pub use docs::{configuration_markdown, reference_toml};
+pub use effective::effective_toml;
 pub use librdkafka::Property;
 pub(crate) use problem::nearest;
 pub use problem::{ConfigError, Invalid};
+pub use web::{ClientAuth, PasswordHash, Pem, RateLimit, Tls, TlsVersion, WebConfig, parse_web_config};
 
 /// Every setting, checked.
 #[derive(Clone, Debug)]
@@ -156,6 +160,8 @@ impl fmt::Display for StoreUrl {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Http {
     pub listen: SocketAddr,
+    /// TLS, passwords and headers ([`parse_web_config`]); plain HTTP for everybody if `None`.
+    pub web_config_file: Option<PathBuf>,
     pub publish_interval: Duration,
 }
 
