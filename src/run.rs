@@ -15,6 +15,7 @@ use crate::cohort::Definitions;
 use crate::http::{Listen, Server};
 use crate::kafka::rejected::{self, Rejecting};
 use crate::kafka::{Course, Lasting, dead_letters};
+use crate::notify::Notifier;
 use crate::own_metrics::OwnMetrics;
 use crate::publish::Published;
 use crate::settings::{Clock, Kafka, OnRejected, Settings, Snapshot};
@@ -187,9 +188,11 @@ pub fn run(settings: &Settings, rebuild: bool) -> anyhow::Result<ExitCode> {
         }
     };
     info!("serving {}", server.url());
+    let notifier = Notifier::start(instance.published().clone(), |name| std::env::var_os(name))?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(asked_to_end(|| instance.is_finished()))?;
     instance.stop();
+    notifier.stopping();
     // Impatient: the second signal ends the process at once.
     let impatient = std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
         if runtime.block_on(asked_to_end(|| false)).is_ok() {

@@ -31,6 +31,8 @@ mod kafka;
 mod metrics;
 /// Random logs through the core against a naive reading of the contract.
 mod model;
+/// The service manager is told of readiness, life and end.
+mod notify;
 /// Recording rules over several instances: from the table, by promtool, and in a real Prometheus.
 mod prometheus;
 /// `replay` from files to page and summary.
