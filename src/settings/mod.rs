@@ -85,11 +85,16 @@ impl Kafka {
     /// A client of these brokers with the user's properties; what churnwatch sets itself comes on top.
     pub fn client_config(&self) -> ClientConfig {
         let mut config = ClientConfig::new();
+        self.configure(&mut config);
+        config
+    }
+
+    /// Lays the brokers and the user's properties over what is there.
+    pub fn configure(&self, config: &mut ClientConfig) {
         config.set("bootstrap.servers", self.bootstrap_servers());
         for property in &self.librdkafka {
             config.set(&property.name, &property.value);
         }
-        config
     }
 }
 
