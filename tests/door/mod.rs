@@ -1,6 +1,7 @@
 //! Who may come in: TLS, client certificates, passwords and their reloading, tried with curl.
 
 mod reload;
+mod secrets;
 mod slow;
 
 use std::fs;
