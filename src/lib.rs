@@ -51,6 +51,7 @@ pub mod http;
 pub mod input;
 pub mod kafka;
 pub mod native;
+pub mod notify;
 pub mod own_metrics;
 pub mod publish;
 pub mod settings;
