@@ -44,6 +44,7 @@ pub mod readings;
 pub mod shard;
 pub mod snapshot;
 pub mod tally;
+pub mod varint;
 
 // The shell: everything that does I/O, and decides nothing about numbers.
 pub mod embedded;
