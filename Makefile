@@ -50,7 +50,7 @@ deny:
 
 # churnwatch.cdx.json: all that the binary is made of, for a release. Needs cargo-cyclonedx (cargo install cargo-cyclonedx).
 sbom:
-	$(CARGO) cyclonedx --format json --target x86_64-unknown-linux-gnu --override-filename churnwatch.cdx
+	$(CARGO) cyclonedx --format json --spec-version 1.5 --target x86_64-unknown-linux-gnu --override-filename churnwatch.cdx
 
 # Modules on their own.
 unit:
