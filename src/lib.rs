@@ -33,6 +33,7 @@
 pub mod cohort;
 pub mod event;
 pub mod time;
+pub mod varint;
 
 // The core: pure. No runtime, no Kafka, no files, no clock, no randomness; time is an argument.
 pub mod decode;
@@ -44,7 +45,6 @@ pub mod readings;
 pub mod shard;
 pub mod snapshot;
 pub mod tally;
-pub mod varint;
 
 // The shell: everything that does I/O, and decides nothing about numbers.
 pub mod embedded;

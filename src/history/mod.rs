@@ -8,6 +8,7 @@
 pub mod codec;
 pub mod fold;
 pub mod prolong;
+mod subscription;
 pub mod timeline;
 
 use self::prolong::{Expiry, Sign};

@@ -1,6 +1,7 @@
 //! What a customer was at every instant, as of `t`: the contract's sections "A subscription at instant x" and
 //! "A customer at instant x", evaluated in one sweep over the facts.
 
+use super::subscription::Sweep;
 use super::{AttributeFact, Fact, History, UNKNOWN_VALUE, ValueId, What};
 use crate::cohort::Lifecycle;
 use crate::event::{Currency, EndReason};
@@ -106,15 +107,6 @@ struct Step {
     active: i32,
     currency: Option<Currency>,
     minor_units: i64,
-}
-
-/// How far a subscription's facts have been swept.
-#[derive(Debug, Default)]
-struct Sweep {
-    state: State,
-    /// The amount, while active.
-    was: Option<(Option<Currency>, i64)>,
-    stopped_at: Option<Instant>,
 }
 
 /// Evaluates histories, reusing its buffers.
@@ -394,88 +386,4 @@ fn push_piece(timeline: &mut Timeline, at: Instant, active: bool, sums: &[(Curre
     timeline.amounts.extend_from_slice(sums);
     let amounts = (amounts_from, timeline.amounts.len() as u32);
     timeline.pieces.push(Piece { from: at, active, amounts });
-}
-
-/// A subscription's state as the sweep reaches an instant.
-#[derive(Debug, Default)]
-struct State {
-    /// What the last change that stands made of it, with that change's place: when it stands, and in the order.
-    status: Option<((Instant, usize), Status)>,
-    signed: bool,
-    /// Of the latest opening; open-ended where there is none.
-    term_end: Option<Instant>,
-    /// The last sign, so far as an inactivity timeout can tell.
-    last_sign: Option<Instant>,
-    amount: (Option<Currency>, i64),
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Status {
-    Started,
-    Trial,
-    Ended(EndReason),
-}
-
-impl State {
-    fn apply(&mut self, fact: &Fact, index: usize, lifecycle: &Lifecycle) {
-        let mut last_sign = fact.time;
-        match fact.what {
-            What::Started { trial, .. } => {
-                self.change((fact.time, index), if trial { Status::Trial } else { Status::Started });
-            }
-            What::Activity { last } => last_sign = last,
-            What::Ended { .. } => return,
-            What::Renewed { .. } | What::Changed { .. } => {}
-        }
-        self.signed = true;
-        if lifecycle.inactivity_timeout.is_some() {
-            self.last_sign = self.last_sign.max(Some(last_sign));
-        }
-        if let Some(term_end) = fact.what.term_end() {
-            self.term_end = Some(term_end).filter(|&end| end < Instant::DISTANT_FUTURE);
-        }
-        if let Some(amount) = fact.what.amount() {
-            self.amount = (Some(amount.currency), amount.minor_units);
-        }
-    }
-
-    fn end(&mut self, effective: Instant, index: usize, what: What) {
-        if let What::Ended { reason, .. } = what {
-            self.change((effective, index), Status::Ended(reason));
-        }
-    }
-
-    fn change(&mut self, place: (Instant, usize), status: Status) {
-        if self.status.is_none_or(|(last, _)| last < place) {
-            self.status = Some((place, status));
-        }
-    }
-
-    /// Before the first change a subscription is started from its first sign on.
-    fn status(&self) -> Option<Status> {
-        self.status.map(|(_, status)| status).or(self.signed.then_some(Status::Started))
-    }
-
-    /// When the term or the timeout runs out, unless an ending has made both meaningless.
-    fn runs_out_at(&self, lifecycle: &Lifecycle) -> Option<Instant> {
-        match self.term_end {
-            _ if matches!(self.status(), Some(Status::Ended(_))) => None,
-            Some(end) => Some(end + lifecycle.grace_period),
-            None => lifecycle.inactivity_timeout.and_then(|timeout: Span| Some(self.last_sign? + timeout)),
-        }
-    }
-
-    fn active(&self, x: Instant, lifecycle: &Lifecycle) -> bool {
-        self.status() == Some(Status::Started) && self.runs_out_at(lifecycle).is_none_or(|end| x < end)
-    }
-
-    /// Why the subscription is not active at `x`.
-    fn reason(&self, x: Instant, lifecycle: &Lifecycle) -> EndReason {
-        match self.status() {
-            Some(Status::Ended(reason)) => reason,
-            _ if self.runs_out_at(lifecycle).is_none_or(|end| x < end) => EndReason::Unspecified,
-            _ if self.term_end.is_some() => EndReason::NotRenewed,
-            _ => EndReason::Inactive,
-        }
-    }
 }
