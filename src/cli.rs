@@ -92,6 +92,12 @@ pub enum Command {
     /// Check the configuration, and print what it amounts to
     #[command(after_help = ValidateArgs::EXAMPLES)]
     Validate(ValidateArgs),
+    /// Print the configuration in force, as TOML and without secrets
+    #[command(after_help = ConfigArgs::EXAMPLES)]
+    Config(ConfigArgs),
+    /// Print the manual page, or write all of them
+    #[command(after_help = ManArgs::EXAMPLES)]
+    Man(ManArgs),
     /// Print a completion script for a shell
     #[command(after_help = CompletionsArgs::EXAMPLES)]
     Completions(CompletionsArgs),
@@ -125,6 +131,9 @@ pub struct RunArgs {
     /// Where to serve /metrics, instead of http.listen
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub listen: Option<String>,
+    /// TLS, passwords and headers for it, a YAML file, instead of http.web_config_file
+    #[arg(long = "web.config.file", value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub web_config_file: Option<String>,
     /// Set the snapshots aside and read the topics from their beginning; once a new snapshot is written the old ones go
     #[arg(long)]
     pub rebuild: bool,
@@ -142,7 +151,12 @@ SIGTERM and Ctrl-C end it in order: what was read is counted, snapshots are writ
     /// The settings given as flags.
     pub fn overrides(&self) -> Vec<Override> {
         let mut overrides = self.kafka.overrides();
-        overrides.extend(self.listen.clone().map(|listen| Override::new("--listen", "http.listen", [listen])));
+        let given = [
+            ("--listen", "http.listen", &self.listen),
+            ("--web.config.file", "http.web_config_file", &self.web_config_file),
+        ];
+        let given = given.into_iter().filter_map(|(flag, key, value)| Some((flag, key, value.clone()?)));
+        overrides.extend(given.map(|(flag, key, value)| Override::new(flag, key, [value])));
         overrides
     }
 }
@@ -293,6 +307,46 @@ impl ValidateArgs {
 Examples:
   churnwatch validate --config churnwatch.toml
   churnwatch validate --config churnwatch.toml --check-connectivity";
+}
+
+/// `churnwatch config`
+#[derive(Debug, Args)]
+pub struct ConfigArgs {
+    #[command(flatten)]
+    pub kafka: KafkaArgs,
+}
+
+impl ConfigArgs {
+    const EXAMPLES: &str = "\
+Examples:
+  churnwatch config --config churnwatch.toml
+  CHURNWATCH__WINDOWS__LENGTHS=7d,90d churnwatch config
+
+Defaults, file, environment and flags, put together. Secret properties of the Kafka client show as <redacted>.";
+}
+
+/// `churnwatch man`
+#[derive(Debug, Args)]
+pub struct ManArgs {
+    /// Write a page for every command into this directory, instead of printing the first
+    #[arg(long, value_name = "DIRECTORY", value_hint = ValueHint::DirPath)]
+    pub directory: Option<PathBuf>,
+}
+
+impl ManArgs {
+    const EXAMPLES: &str = "\
+Examples:
+  churnwatch man | man -l -
+  churnwatch man --directory /usr/local/share/man/man1";
+
+    /// Prints the page, or writes them all.
+    pub fn write(&self, out: &mut impl std::io::Write) -> std::io::Result<()> {
+        let command = <Cli as clap::CommandFactory>::command();
+        match &self.directory {
+            Some(directory) => clap_mangen::generate_to(command, directory),
+            None => clap_mangen::Man::new(command).render(out),
+        }
+    }
 }
 
 /// `churnwatch snapshot …`

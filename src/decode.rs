@@ -76,8 +76,8 @@ pub fn validate(message: &LifecycleEvent, latest_event_time: Option<Instant>) ->
 /// What a message says, borrowed from it or from its bytes, before anybody has judged it.
 #[derive(Default)]
 struct Said<'a> {
-    customer_id: &'a str,
-    subscription_id: &'a str,
+    customer_id: &'a [u8],
+    subscription_id: &'a [u8],
     time: Option<Instant>,
     sequence: u64,
     attributes: Attributes<'a>,
@@ -122,8 +122,8 @@ impl<'a> Said<'a> {
             }
         });
         Self {
-            customer_id: &message.customer_id,
-            subscription_id: &message.subscription_id,
+            customer_id: message.customer_id.as_bytes(),
+            subscription_id: message.subscription_id.as_bytes(),
             time: message.event_time.as_ref().map(instant),
             sequence: message.sequence,
             attributes: Attributes::of(&message.attributes),
@@ -132,6 +132,7 @@ impl<'a> Said<'a> {
     }
 }
 
+#[inline(always)]
 fn judge(said: Said<'_>, latest_event_time: Option<Instant>) -> Result<Event<'_>, Refusal> {
     // Before every rejection: a newer producer's kind is not at fault, whatever else the message lacks.
     let content = said.content.ok_or(Refusal::Ignored(Ignored::UnknownKind))?;
@@ -159,6 +160,7 @@ fn judge(said: Said<'_>, latest_event_time: Option<Instant>) -> Result<Event<'_>
     })
 }
 
+#[inline(always)]
 fn to_kind(content: Content<'_>, time: Instant) -> Result<Kind, Rejection> {
     Ok(match content {
         Content::Started { amount, term_end, trial } => {
@@ -184,6 +186,7 @@ fn to_money(amount: Amount<'_>) -> Result<Money, Rejection> {
 
 /// Whole milliseconds, rounded down. Nanoseconds outside 0..=999,999,999 carry over; what does not fit saturates,
 /// far outside the range of event times.
+#[inline(always)]
 fn to_instant(seconds: i64, nanos: i32) -> Instant {
     let ms = i64::from(nanos.div_euclid(1_000_000));
     Instant::from_millis(seconds.saturating_mul(1_000).saturating_add(ms))
@@ -275,7 +278,7 @@ mod tests {
 
         let next = activity().encode_to_vec();
         let event = decoder.decode(Some(&next), None).unwrap();
-        assert_eq!((event.customer_id, event.subscription_id, event.sequence), ("c-1", "", 0));
+        assert_eq!((event.customer_id, event.subscription_id, event.sequence), (&b"c-1"[..], &b""[..], 0));
         assert!(event.attributes.is_empty());
     }
 

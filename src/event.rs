@@ -14,10 +14,10 @@ use crate::time::Instant;
 /// One validated customer-lifecycle event, borrowed from the decoder.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event<'a> {
-    /// 1 to 256 bytes.
-    pub customer_id: &'a str,
-    /// Empty where the customer has only one subscription.
-    pub subscription_id: &'a str,
+    /// 1 to 256 bytes of UTF-8.
+    pub customer_id: &'a [u8],
+    /// UTF-8; empty where the customer has only one subscription.
+    pub subscription_id: &'a [u8],
     /// From 1970 to 9999.
     pub time: Instant,
     /// Orders events of one subscription at the same instant.

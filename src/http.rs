@@ -1,41 +1,48 @@
 //! What is served over HTTP: the last published metrics, health and readiness. A request waits for nothing
-//! but the network.
+//! but the network, and, the first time, for its password to be checked.
 
+mod connections;
+mod door;
+mod pages;
+mod passwords;
+mod tls;
+mod web_files;
+
+use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::Context;
-use axum::Router;
-use axum::extract::State;
-use axum::http::{HeaderName, HeaderValue, StatusCode, header};
-use axum::response::{Html, IntoResponse, Response};
-use axum::routing::get;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulShutdown;
-use hyper_util::service::TowerToHyperService;
-use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, oneshot};
-use tower_http::compression::CompressionLayer;
-use tower_http::set_header::SetResponseHeaderLayer;
-use tower_http::timeout::TimeoutLayer;
+use axum::body::Body;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::oneshot;
+use tower::ServiceExt as _;
 
 use crate::own_metrics::OwnMetrics;
-use crate::publish::{Published, Readiness};
+use crate::publish::Published;
+use crate::settings;
 
-/// Of the exposition format; Prometheus 3 refuses a shorter one.
-const EXPOSITION_CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+pub use connections::Limits;
+use connections::{Connections, Progress, Watched};
+use door::InForce;
+pub use door::check_web_config;
+use pages::Pages;
+use web_files::Changes;
 
-/// For a request's header to arrive, and for a connection to be used again: longer than the usual minute
-/// between scrapes, which otherwise would meet a connection that is just being closed.
-const HEADER_TIMEOUT: Duration = Duration::from_secs(75);
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 /// For open requests to be answered once the process ends.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
 const MAX_HEADER_BYTES: usize = 16 * 1024;
-const MAX_CONNECTIONS: usize = 256;
+/// The first byte of a TLS handshake.
+const HANDSHAKE: u8 = 0x16;
 
 /// Why nothing can be served.
 #[derive(Debug, thiserror::Error)]
@@ -49,41 +56,85 @@ pub enum ListenError {
     Other(SocketAddr, io::Error),
 }
 
+/// Where to serve, and to whom.
+#[derive(Clone, Debug)]
+pub struct Listen {
+    pub address: SocketAddr,
+    /// [`settings::Http::web_config_file`]
+    pub web_config_file: Option<PathBuf>,
+    pub limits: Limits,
+}
+
+impl From<SocketAddr> for Listen {
+    fn from(address: SocketAddr) -> Self {
+        Self { address, web_config_file: None, limits: Limits::default() }
+    }
+}
+
+impl From<&settings::Http> for Listen {
+    fn from(http: &settings::Http) -> Self {
+        Self { web_config_file: http.web_config_file.clone(), ..http.listen.into() }
+    }
+}
+
+impl Listen {
+    /// Whether the port is free and the web configuration good.
+    pub fn check(&self) -> anyhow::Result<()> {
+        if let Some(path) = &self.web_config_file {
+            check_web_config(path)?;
+        }
+        drop(bind(self.address)?);
+        Ok(())
+    }
+}
+
 /// A server on a thread of its own, which the engine's threads cannot hold up.
 pub struct Server {
     address: SocketAddr,
+    door: InForce,
     stop: oneshot::Sender<()>,
     thread: JoinHandle<()>,
 }
 
 impl Server {
     /// Listens, and serves until [`Self::stop`].
-    pub fn start(address: SocketAddr, published: Arc<Published>, own: OwnMetrics) -> anyhow::Result<Self> {
-        let listener = bind(address)?;
+    pub fn start(listen: impl Into<Listen>, published: Arc<Published>, own: OwnMetrics) -> anyhow::Result<Self> {
+        let listen = listen.into();
+        let (door, changes) = InForce::read(listen.web_config_file.as_deref())?;
+        let listener = bind(listen.address)?;
         let address = listener.local_addr().context("cannot tell the address of the HTTP server")?;
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
             .context("cannot start the HTTP server")?;
         let (stop, stopped) = oneshot::channel();
+        let serving = Serving { pages: Pages { published, own }, door: door.clone(), listen, changes };
         let serve = move || {
             runtime.block_on(async move {
                 match TcpListener::from_std(listener) {
-                    Ok(listener) => serve(listener, published, own, async { drop(stopped.await) }).await,
+                    Ok(listener) => serving.serve(listener, async { drop(stopped.await) }).await,
                     Err(error) => tracing::error!("no HTTP is served, restart churnwatch: {error}"),
                 }
             });
+            // A password may still be checked, or a file be read: nobody waits for that.
+            runtime.shutdown_background();
         };
         let thread = std::thread::Builder::new()
             .name("http".to_owned())
             .spawn(serve)
             .context("cannot start the thread of the HTTP server")?;
-        Ok(Self { address, stop, thread })
+        Ok(Self { address, door, stop, thread })
     }
 
     /// Where it listens: the real port where 0 was asked for.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Of the metrics.
+    pub fn url(&self) -> String {
+        let scheme = if self.door.has_tls() { "https" } else { "http" };
+        format!("{scheme}://{}/metrics", self.address)
     }
 
     /// Accepts nothing more, answers what is open, and ends.
@@ -94,7 +145,7 @@ impl Server {
     }
 }
 
-/// A listener as [`serve`] wants it, once made a tokio one.
+/// A listener as the server wants it, once made a tokio one.
 pub fn bind(address: SocketAddr) -> Result<std::net::TcpListener, ListenError> {
     let listen = || {
         let listener = std::net::TcpListener::bind(address)?;
@@ -107,123 +158,112 @@ pub fn bind(address: SocketAddr) -> Result<std::net::TcpListener, ListenError> {
     })
 }
 
-/// Serves until `shutdown`, then answers what is open.
-pub async fn serve(
-    listener: TcpListener,
-    published: Arc<Published>,
-    own: OwnMetrics,
-    shutdown: impl Future<Output = ()>,
-) {
-    let service = TowerToHyperService::new(router(Pages { published, own }));
-    let mut connection_builder = hyper::server::conn::http1::Builder::new();
-    connection_builder.timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT).max_buf_size(MAX_HEADER_BYTES);
-    let graceful = GracefulShutdown::new();
-    let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-    let mut shutdown = std::pin::pin!(shutdown);
-    loop {
-        let slot = slots.clone().acquire_owned();
-        let accepted = tokio::select! {
-            () = &mut shutdown => break,
-            accepted = async { (slot.await, listener.accept().await) } => accepted,
+/// All that the server's thread needs.
+struct Serving {
+    pages: Pages,
+    door: InForce,
+    listen: Listen,
+    changes: Option<Changes>,
+}
+
+impl Serving {
+    /// Serves until `shutdown`, then answers what is open.
+    async fn serve(self, listener: TcpListener, shutdown: impl Future<Output = ()>) {
+        let Self { pages, door, listen, changes } = self;
+        let own = pages.own.clone();
+        let followed = door.clone();
+        let follow = async {
+            match (&listen.web_config_file, changes) {
+                (Some(path), Some(changes)) => followed.follow(path, changes, &own).await,
+                _ => std::future::pending().await,
+            }
         };
-        let (Ok(slot), Ok((stream, _))) = accepted else {
+        let graceful = GracefulShutdown::new();
+        tokio::select! {
+            () = shutdown => {}
+            () = follow => {}
+            () = accept(&listener, pages, &door, listen.limits, &graceful) => {}
+        }
+        drop(listener);
+        if tokio::time::timeout(DRAIN_TIMEOUT, graceful.shutdown()).await.is_err() {
+            tracing::debug!("HTTP connections were still open at the end");
+        }
+    }
+}
+
+/// Accepts connections, and closes those that take too long.
+async fn accept(listener: &TcpListener, pages: Pages, door: &InForce, limits: Limits, graceful: &GracefulShutdown) {
+    let router = pages::router(pages, door.clone());
+    let connections = Connections::new(limits);
+    let mut sweep = tokio::time::interval(connections.sweep_interval());
+    loop {
+        let accepted = tokio::select! {
+            _ = sweep.tick() => {
+                connections.close_overdue(door.load().generation);
+                continue;
+            }
+            accepted = listener.accept() => accepted,
+        };
+        let Ok((stream, _)) = accepted else {
             // Out of file descriptors, most likely; connections that end free some.
             tracing::debug!("an HTTP connection could not be accepted");
             tokio::time::sleep(Duration::from_millis(100)).await;
             continue;
         };
-        let connection = graceful.watch(connection_builder.serve_connection(TokioIo::new(stream), service.clone()));
-        tokio::spawn(async move {
-            if let Err(error) = connection.await {
-                tracing::debug!("an HTTP connection broke: {error}");
+        let (router, watcher, door) = (router.clone(), graceful.watcher(), door.load());
+        connections.admit(door.generation, |progress| async move {
+            match &door.tls {
+                None => connection(stream, router, watcher, progress).await,
+                Some(tls) => match shake_hands(tls, stream).await {
+                    Ok(stream) => {
+                        progress.shaken_hands();
+                        connection(stream, router, watcher, progress).await;
+                    }
+                    Err(error) => tracing::debug!("a TLS handshake failed: {error}"),
+                },
             }
-            drop(slot);
         });
     }
-    drop(listener);
-    if tokio::time::timeout(DRAIN_TIMEOUT, graceful.shutdown()).await.is_err() {
-        tracing::debug!("HTTP connections were still open at the end");
+}
+
+/// To those who speak plain HTTP, says what is wrong in a way that they understand.
+async fn shake_hands(
+    tls: &tokio_rustls::TlsAcceptor,
+    mut stream: TcpStream,
+) -> io::Result<tokio_rustls::server::TlsStream<TcpStream>> {
+    let mut first = [0];
+    if stream.peek(&mut first).await? == 1 && first[0] != HANDSHAKE && first[0].is_ascii_uppercase() {
+        let text = "this port speaks HTTPS\n";
+        let answer = format!(
+            "HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{text}",
+            text.len()
+        );
+        stream.write_all(answer.as_bytes()).await?;
+        stream.shutdown().await?;
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "it was plain HTTP"));
     }
+    tls.accept(stream).await
 }
 
-#[derive(Clone)]
-struct Pages {
-    published: Arc<Published>,
-    own: OwnMetrics,
-}
-
-fn router(pages: Pages) -> Router {
-    let header =
-        |name: HeaderName, value| SetResponseHeaderLayer::if_not_present(name, HeaderValue::from_static(value));
-    Router::new()
-        .route("/", get(index))
-        .route("/metrics", get(metrics))
-        .route("/-/healthy", get(healthy))
-        .route("/healthz", get(healthy))
-        .route("/-/ready", get(ready))
-        .route("/readyz", get(ready))
-        .fallback(not_found)
-        .method_not_allowed_fallback(not_allowed)
-        .with_state(pages)
-        .layer(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, REQUEST_TIMEOUT))
-        .layer(CompressionLayer::new())
-        .layer(header(header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
-        .layer(header(header::CACHE_CONTROL, "no-store"))
-}
-
-async fn metrics(State(pages): State<Pages>) -> Response {
-    let page = pages.published.page();
-    let text = [&*page.cohort_text, &*page.process_text, &*pages.own.page()].concat();
-    ([(header::CONTENT_TYPE, EXPOSITION_CONTENT_TYPE)], text).into_response()
-}
-
-async fn healthy(State(pages): State<Pages>) -> Response {
-    match pages.published.unwell() {
-        None => "healthy\n".into_response(),
-        Some(what) => (StatusCode::SERVICE_UNAVAILABLE, format!("stalled: {what}\n")).into_response(),
-    }
-}
-
-async fn ready(State(pages): State<Pages>) -> Response {
-    match &**pages.published.readiness.load() {
-        Readiness::Ready => "ready\n".into_response(),
-        Readiness::NotReady(reason) => {
-            (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {}\n", in_one_line(reason))).into_response()
+/// Answers the requests of a connection.
+async fn connection<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
+    stream: S,
+    router: axum::Router,
+    watcher: Watcher,
+    progress: Arc<Progress>,
+) {
+    let answering = progress.clone();
+    let service = service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
+        let (router, asked) = (router.clone(), answering.asked());
+        async move {
+            let response = router.oneshot(request.map(Body::new)).await?;
+            Ok::<_, Infallible>(response.map(|body| asked.answered_by(body)))
         }
+    });
+    let mut builder = http1::Builder::new();
+    builder.max_buf_size(MAX_HEADER_BYTES);
+    let connection = builder.serve_connection(TokioIo::new(Watched { stream, progress }), service);
+    if let Err(error) = watcher.watch(connection).await {
+        tracing::debug!("an HTTP connection broke: {error}");
     }
-}
-
-async fn index(State(pages): State<Pages>) -> Html<String> {
-    let as_of = pages.published.as_of().map_or("nothing is published yet".to_owned(), |t| format!("as of {t}"));
-    let readiness = match &**pages.published.readiness.load() {
-        Readiness::Ready => "ready".to_owned(),
-        Readiness::NotReady(reason) => format!("not ready: {}", escaped(&in_one_line(reason))),
-    };
-    let version = env!("CARGO_PKG_VERSION");
-    Html(format!(
-        "<!DOCTYPE html>\n<html lang=\"en\">\n<head><meta charset=\"utf-8\"><title>churnwatch</title></head>\n<body>\n\
-         <h1>churnwatch {version}</h1>\n\
-         <p>Rolling churn and retention, {as_of}. The instance is {readiness}.</p>\n\
-         <ul>\n\
-         <li><a href=\"/metrics\">/metrics</a>: the gauges, for Prometheus</li>\n\
-         <li><a href=\"/-/ready\">/-/ready</a>: whether they are published (also /readyz)</li>\n\
-         <li><a href=\"/-/healthy\">/-/healthy</a>: whether the process makes progress (also /healthz)</li>\n\
-         </ul>\n</body>\n</html>\n"
-    ))
-}
-
-async fn not_found() -> impl IntoResponse {
-    (StatusCode::NOT_FOUND, "not found; there are /, /metrics, /-/ready, /readyz, /-/healthy and /healthz\n")
-}
-
-async fn not_allowed() -> impl IntoResponse {
-    (StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD\n")
-}
-
-fn in_one_line(reason: &str) -> String {
-    reason.split_whitespace().collect::<Vec<_>>().join(" ")
-}
-
-fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }

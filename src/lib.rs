@@ -44,6 +44,7 @@ pub mod readings;
 pub mod shard;
 pub mod snapshot;
 pub mod tally;
+pub mod varint;
 
 // The shell: everything that does I/O, and decides nothing about numbers.
 pub mod embedded;
@@ -51,6 +52,7 @@ pub mod http;
 pub mod input;
 pub mod kafka;
 pub mod native;
+pub mod notify;
 pub mod own_metrics;
 pub mod publish;
 pub mod settings;

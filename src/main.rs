@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use churnwatch::cli::{Cli, Command, SnapshotCommand};
-use churnwatch::settings::ConfigError;
+use churnwatch::settings::{self, ConfigError};
 use churnwatch::store::StoreError;
 use churnwatch::{demo, import, inspect, replay, run, telemetry, validate};
 use clap::Parser;
@@ -37,6 +37,11 @@ fn execute(Cli { global, command }: Cli) -> Result<ExitCode> {
             let settings = global.settings(&args.kafka.overrides())?;
             validate::run(&settings, args.check_connectivity, &mut io::stdout().lock())?;
         }
+        Command::Config(args) => {
+            let settings = global.settings(&args.kafka.overrides())?;
+            io::stdout().lock().write_all(settings::effective_toml(&settings).as_bytes())?;
+        }
+        Command::Man(args) => args.write(&mut io::stdout().lock())?,
         Command::Completions(args) => io::stdout().lock().write_all(&args.script())?,
     }
     Ok(ExitCode::SUCCESS)

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use metrics::{Counter, Gauge, Histogram, Level, Metadata, Recorder};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusRecorder};
@@ -128,6 +128,16 @@ impl OwnMetrics {
     /// A partition was restored from its snapshot.
     pub fn restored(&self, took: Duration) {
         self.gauge("churnwatch_restore_duration_seconds", &[]).set(took.as_secs_f64());
+    }
+
+    /// The web configuration was put in force at that time, or could not be.
+    pub fn web_config_read(&self, in_force: Option<SystemTime>) {
+        let good = f64::from(u8::from(in_force.is_some()));
+        self.gauge("churnwatch_web_config_last_reload_successful", &[]).set(good);
+        if let Some(since_1970) = in_force.and_then(|time| time.duration_since(SystemTime::UNIX_EPOCH).ok()) {
+            let name = "churnwatch_web_config_last_reload_success_timestamp_seconds";
+            self.gauge(name, &[]).set(since_1970.as_secs_f64());
+        }
     }
 
     /// The Kafka client is made anew.

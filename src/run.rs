@@ -12,9 +12,10 @@ use tokio::signal::unix::{SignalKind, signal};
 use tracing::{info, warn};
 
 use crate::cohort::Definitions;
-use crate::http::{self, Server};
+use crate::http::{Listen, Server};
 use crate::kafka::rejected::{self, Rejecting};
 use crate::kafka::{Course, Lasting, dead_letters};
+use crate::notify::Notifier;
 use crate::own_metrics::OwnMetrics;
 use crate::publish::Published;
 use crate::settings::{Clock, Kafka, OnRejected, Settings, Snapshot};
@@ -174,10 +175,11 @@ fn sessions(session: &Session, lasting: &Lasting) -> anyhow::Result<Summary> {
 pub fn run(settings: &Settings, rebuild: bool) -> anyhow::Result<ExitCode> {
     settings.check_topics()?;
     // Said before anything is read, and before the group has to rebalance for nothing.
-    drop(http::bind(settings.http.listen)?);
+    let listen = Listen::from(&settings.http);
+    listen.check()?;
     let bar = io::stderr().is_terminal() && tracing::enabled!(tracing::Level::INFO);
     let instance = Instance::start(Options { rebuild, bar, ..Options::new(settings) })?;
-    let server = Server::start(settings.http.listen, instance.published().clone(), instance.metrics().clone());
+    let server = Server::start(listen, instance.published().clone(), instance.metrics().clone());
     let server = match server {
         Ok(server) => server,
         Err(error) => {
@@ -185,10 +187,12 @@ pub fn run(settings: &Settings, rebuild: bool) -> anyhow::Result<ExitCode> {
             return instance.join().and(Err(error));
         }
     };
-    info!("serving http://{}/metrics", server.address());
+    info!("serving {}", server.url());
+    let notifier = Notifier::start(instance.published().clone(), |name| std::env::var_os(name))?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(asked_to_end(|| instance.is_finished()))?;
     instance.stop();
+    notifier.stopping();
     // Impatient: the second signal ends the process at once.
     let impatient = std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
         if runtime.block_on(asked_to_end(|| false)).is_ok() {

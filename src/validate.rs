@@ -13,7 +13,10 @@ use rdkafka::metadata::MetadataTopic;
 
 use crate::cohort::{DimensionValue, Grouping};
 use crate::framing::Framing;
-use crate::settings::{Clock, Kafka, OnRejected, Settings, Snapshot, duration, nearest};
+use crate::http;
+use crate::settings::{
+    ClientAuth, Clock, Kafka, OnRejected, RateLimit, Settings, Snapshot, WebConfig, duration, nearest,
+};
 use crate::store::Store;
 
 /// How long the brokers have to answer.
@@ -24,7 +27,8 @@ const POLLS: usize = 100;
 
 /// Prints the settings and, where asked for, what the brokers say about the topics.
 pub fn run(settings: &Settings, check_connectivity: bool, out: &mut impl Write) -> anyhow::Result<()> {
-    summary(settings, out)?;
+    let web_config = settings.http.web_config_file.as_deref().map(http::check_web_config).transpose()?;
+    summary(settings, web_config, out)?;
     if check_connectivity {
         check_topics(&settings.kafka, TIMEOUT, out)?;
         check_store(&settings.snapshot, out)?;
@@ -33,7 +37,7 @@ pub fn run(settings: &Settings, check_connectivity: bool, out: &mut impl Write) 
     Ok(())
 }
 
-fn summary(s: &Settings, out: &mut impl Write) -> std::io::Result<()> {
+fn summary(s: &Settings, web_config: Option<WebConfig>, out: &mut impl Write) -> std::io::Result<()> {
     let topics = if s.kafka.topics.is_empty() { "none (run needs one)".to_owned() } else { s.kafka.topics.join(", ") };
     writeln!(out, "brokers     {}", s.kafka.brokers.join(", "))?;
     writeln!(out, "topics      {topics}")?;
@@ -83,7 +87,32 @@ fn summary(s: &Settings, out: &mut impl Write) -> std::io::Result<()> {
     let (interval, keep) = (s.snapshot.interval.as_secs_f64(), s.snapshot.keep);
     writeln!(out, "snapshots   {}, every {interval} s, {keep} kept", s.snapshot.store)?;
     let interval = s.http.publish_interval.as_secs_f64();
-    writeln!(out, "metrics     http://{}/metrics, computed every {interval} s", s.http.listen)
+    let scheme = if web_config.as_ref().is_some_and(|config| config.tls.is_some()) { "https" } else { "http" };
+    writeln!(out, "metrics     {scheme}://{}/metrics, computed every {interval} s", s.http.listen)?;
+    match web_config {
+        Some(config) => writeln!(out, "door        {}", door(&config)),
+        None => Ok(()),
+    }
+}
+
+fn door(config: &WebConfig) -> String {
+    let mut parts = vec![if config.tls.is_some() { "TLS" } else { "no TLS" }.to_owned()];
+    parts.push(match config.tls.as_ref().map_or(ClientAuth::None, |tls| tls.client_auth) {
+        ClientAuth::None => "no client certificates".to_owned(),
+        ClientAuth::Request => "client certificates asked for".to_owned(),
+        ClientAuth::VerifyIfGiven => "client certificates verified where given".to_owned(),
+        ClientAuth::RequireAny => "any client certificate needed".to_owned(),
+        ClientAuth::RequireAndVerify => "client certificates needed and verified".to_owned(),
+    });
+    parts.push(match config.users.len() {
+        0 => "no passwords".to_owned(),
+        users => format!("passwords of {users} users"),
+    });
+    parts.extend(config.rate_limit.map(|limit| {
+        let RateLimit { interval, burst } = limit;
+        format!("{burst} requests at once and one more every {} s", interval.as_secs_f64())
+    }));
+    parts.join(", ")
 }
 
 /// Keeps what the client says about its attempts to connect: the call that fails says only that it timed out.

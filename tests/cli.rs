@@ -5,6 +5,8 @@ use std::path::Path;
 use assert_cmd::Command;
 use assert_cmd::assert::Assert;
 
+use crate::support::golden::assert_golden;
+
 fn churnwatch(args: &[&str]) -> Command {
     let mut command = Command::cargo_bin("churnwatch").unwrap();
     command.args(args).env_clear();
@@ -83,6 +85,71 @@ fn help_names_every_command_with_examples() {
     for command in commands {
         let (help, _) = streams(&churnwatch(&[command, "--help"]).assert().code(0));
         assert!(help.contains("Examples:") || help.contains("Commands:"), "{command}: {help}");
+    }
+}
+
+#[test]
+fn the_command_line_is_documented() {
+    let mut text = "# The command line\n\n\
+         <!-- What --help says: UPDATE_DOCS=1 cargo test --test it cli -->\n"
+        .to_owned();
+    let mut describe = |command: &[&str]| {
+        let (help, _) = streams(&churnwatch(&[command, &["--help"]].concat()).assert().code(0));
+        let title = [&["churnwatch"], command].concat().join(" ");
+        text += &format!("\n## `{title}`\n\n```text\n{}\n```\n", help.trim_end());
+        let listed = help.lines().skip_while(|l| *l != "Commands:").skip(1).take_while(|l| !l.is_empty());
+        let names = listed.filter_map(|l| l.split_whitespace().next().map(str::to_owned));
+        names.filter(|name| name != "help").collect::<Vec<_>>()
+    };
+    for command in describe(&[]) {
+        for inner in describe(&[&command]) {
+            describe(&[&command, &inner]);
+        }
+    }
+    assert_golden("docs/cli.md", &text);
+}
+
+#[test]
+fn config_prints_what_is_in_force_and_no_secret() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("c.toml");
+    let text = "[kafka]\ntopics = ['events']\nlibrdkafka.sasl.password = 'hunter2'\n[windows]\nlengths = ['7d']\n";
+    std::fs::write(&file, text).unwrap();
+    let printed = |file: &Path| {
+        let config = churnwatch(&["config", "--brokers", "a:1,b:2", "--config", file.to_str().unwrap()])
+            .env("CHURNWATCH__WINDOWS__STEP", "1d")
+            .assert()
+            .code(0);
+        streams(&config)
+    };
+    let (out, err) = printed(&file);
+    for line in [
+        r#"brokers = ["a:1", "b:2"]"#,
+        r#"topics = ["events"]"#,
+        r#""sasl.password" = "<redacted>""#,
+        r#"lengths = ["7d"]"#,
+        r#"step = "1d""#,
+        "# workers: not set",
+        r#"listen = "0.0.0.0:8642""#,
+    ] {
+        assert!(out.lines().any(|l| l == line), "{line} in {out}");
+    }
+    assert!(!out.contains("hunter2") && err.is_empty(), "{err}");
+    let again = directory.path().join("again.toml");
+    std::fs::write(&again, &out).unwrap();
+    assert_eq!(printed(&again).0, out, "it reads back as it is");
+}
+
+#[test]
+fn every_command_has_a_manual_page() {
+    let (page, _) = streams(&churnwatch(&["man"]).assert().code(0));
+    assert!(page.contains(".TH churnwatch 1") && page.contains(".SH SUBCOMMANDS"), "{page}");
+    let directory = tempfile::tempdir().unwrap();
+    let (out, err) = streams(&churnwatch(&["man", "--directory", directory.path().to_str().unwrap()]).assert().code(0));
+    assert_eq!((out.as_str(), err.as_str()), ("", ""));
+    for name in ["churnwatch", "churnwatch-run", "churnwatch-validate", "churnwatch-snapshot-inspect"] {
+        let page = std::fs::read_to_string(directory.path().join(format!("{name}.1"))).unwrap();
+        assert!(page.contains(".SH SYNOPSIS"), "{name}: {page}");
     }
 }
 

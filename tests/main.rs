@@ -19,6 +19,8 @@ mod configuration;
 mod connectivity;
 /// The demo: its population, its table and the command.
 mod demo;
+/// TLS, client certificates, passwords, slow and oversized clients.
+mod door;
 /// Damaged bytes never panic and never allocate without bound.
 mod hostile;
 /// What is served: content types, compression, readiness, and that a scrape waits for nobody.
@@ -29,6 +31,8 @@ mod kafka;
 mod metrics;
 /// Random logs through the core against a naive reading of the contract.
 mod model;
+/// The service manager is told of readiness, life and end.
+mod notify;
 /// Recording rules over several instances: from the table, by promtool, and in a real Prometheus.
 mod prometheus;
 /// `replay` from files to page and summary.

@@ -276,6 +276,26 @@ fn every_dependency_is_used() {
     none(unused.map(|name| format!("nothing in src uses {name}: remove it from Cargo.toml")).collect());
 }
 
+#[test]
+fn every_dependency_has_its_reason() {
+    let read = |path: &str| fs::read_to_string(root().join(path)).unwrap();
+    let manifest = read("Cargo.toml");
+    let section = |name: &str| {
+        let lines =
+            manifest.lines().skip_while(|l| *l != format!("[{name}]")).skip(1).take_while(|l| !l.starts_with('['));
+        let names = lines.filter(|l| !l.starts_with('#')).filter_map(|l| Some(l.split_once(" = ")?.0.to_owned()));
+        names.collect::<Vec<_>>()
+    };
+    let mut wanted = ["dependencies", "build-dependencies", "dev-dependencies"].map(section).concat();
+    let page = read("docs/dependencies.md");
+    let rows = page.lines().filter_map(|l| l.strip_prefix("| `")?.split_once("` |"));
+    let mut explained: Vec<String> = rows.filter(|(_, why)| why.len() > 20).map(|(name, _)| name.to_owned()).collect();
+    wanted.sort();
+    explained.sort();
+    assert!(wanted.len() > 40, "{wanted:?}");
+    assert_eq!(explained, wanted, "docs/dependencies.md has a line with a reason for each, and no other");
+}
+
 /// Concatenation, by value.
 trait ConcatFiles {
     fn concat_files(self) -> Vec<File>;

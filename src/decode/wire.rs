@@ -9,38 +9,59 @@ use crate::event::attributes::{BYTES, Fields, Seen, VARINT, each_field, entry};
 use crate::time::Instant;
 
 /// What a payload says, where it is well-formed.
+#[inline(always)]
 pub(super) fn read(payload: &[u8]) -> Option<Said<'_>> {
     let mut said = Said::default();
     let mut seen = Seen(0);
     let mut attributes: Option<(usize, usize)> = None;
     let mut fields = Fields { rest: payload };
     while !fields.rest.is_empty() {
-        let at = payload.len().checked_sub(fields.rest.len())?;
-        let (number, kind) = fields.key()?;
-        if number == 6 && kind == BYTES {
-            let (_, _) = entry(fields.bytes()?)?;
-            let end = payload.len().checked_sub(fields.rest.len())?;
-            // Entries that follow one another are read again when one is asked for.
-            attributes = match attributes {
-                None => Some((at, end)),
-                Some((start, last)) if last == at => Some((start, end)),
-                Some(_) => return None,
-            };
-            continue;
-        }
-        // The kinds share a place: only the last of several would count.
-        seen.once(if number >= 10 { 10 } else { number })?;
-        match (number, kind) {
-            (1, BYTES) => fields.skip_text()?,
-            (2, BYTES) => said.customer_id = fields.text()?,
-            (3, BYTES) => said.time = Some(timestamp(fields.bytes()?)?),
-            (4, BYTES) => said.subscription_id = fields.text()?,
-            (5, VARINT) => said.sequence = fields.varint()?,
-            (10, BYTES) => said.content = Some(started(fields.bytes()?)?),
-            (11, BYTES) => said.content = Some(renewed(fields.bytes()?)?),
-            (12, BYTES) => said.content = Some(changed(fields.bytes()?)?),
-            (13, BYTES) => said.content = fields.bytes()?.is_empty().then_some(Some(Content::Activity))?,
-            (14, BYTES) => said.content = Some(ended(fields.bytes()?)?),
+        match fields.key()? {
+            (1, BYTES) => {
+                seen.once(1)?;
+                fields.text_bytes()?;
+            }
+            (2, BYTES) => {
+                seen.once(2)?;
+                said.customer_id = fields.text_bytes()?;
+            }
+            (3, BYTES) => {
+                seen.once(3)?;
+                said.time = Some(timestamp(fields.bytes()?)?);
+            }
+            (4, BYTES) => {
+                seen.once(4)?;
+                said.subscription_id = fields.text_bytes()?;
+            }
+            (5, VARINT) => {
+                seen.once(5)?;
+                said.sequence = fields.varint()?;
+            }
+            (6, BYTES) => {
+                // Of the key, which is one byte.
+                let at = payload.len().checked_sub(fields.rest.len())?.checked_sub(1)?;
+                let (_, _) = entry(fields.bytes()?)?;
+                let end = payload.len().checked_sub(fields.rest.len())?;
+                // Entries that follow one another are read again when one is asked for.
+                attributes = match attributes {
+                    None => Some((at, end)),
+                    Some((start, last)) if last == at => Some((start, end)),
+                    Some(_) => return None,
+                };
+            }
+            (number, BYTES) => {
+                // The kinds share a place: only the last of several would count.
+                seen.once(10)?;
+                let bytes = fields.bytes()?;
+                said.content = Some(match number {
+                    10 => started(bytes)?,
+                    11 => renewed(bytes)?,
+                    12 => changed(bytes)?,
+                    13 if bytes.is_empty() => Content::Activity,
+                    14 => ended(bytes)?,
+                    _ => return None,
+                });
+            }
             _ => return None,
         }
     }
@@ -52,6 +73,15 @@ pub(super) fn read(payload: &[u8]) -> Option<Said<'_>> {
 
 #[inline]
 fn timestamp(bytes: &[u8]) -> Option<Instant> {
+    let mut usual = Fields { rest: bytes };
+    if let (Some((1, VARINT)), Some(seconds)) = (usual.key(), usual.varint()) {
+        if usual.rest.is_empty() {
+            return Some(to_instant(seconds as i64, 0));
+        }
+        if let (Some((2, VARINT)), Some(nanos), []) = (usual.key(), usual.varint(), usual.rest) {
+            return Some(to_instant(seconds as i64, nanos as i32));
+        }
+    }
     let (mut seconds, mut nanos) = (0, 0);
     each_field(bytes, |number, kind, fields| {
         match (number, kind) {

@@ -6,6 +6,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::str;
 
+use crate::varint;
+
 /// The attributes of an event: texts by name.
 #[derive(Clone, Copy, Default)]
 pub struct Attributes<'a>(Source<'a>);
@@ -159,42 +161,9 @@ impl<'a> Fields<'a> {
 
     #[inline]
     pub fn varint(&mut self) -> Option<u64> {
-        let (&first, rest) = self.rest.split_first()?;
-        if first < 0x80 {
-            self.rest = rest;
-            return Some(u64::from(first));
-        }
-        let Some((&word, _)) = self.rest.split_first_chunk() else { return self.varint_bytewise() };
-        let word = u64::from_le_bytes(word);
-        // The first byte without its highest bit is the last one.
-        let ends = !word & 0x8080_8080_8080_8080;
-        if ends == 0 {
-            return self.varint_bytewise();
-        }
-        let (_, rest) = self.rest.split_at_checked(ends.trailing_zeros() as usize / 8 + 1)?;
+        let (value, rest) = varint::read(self.rest)?;
         self.rest = rest;
-        // All bits up to that byte's highest, then seven of each byte moved together, by pairs.
-        let bits = word & (ends ^ (ends - 1)) & 0x7f7f_7f7f_7f7f_7f7f;
-        let bits = bits & 0x007f_007f_007f_007f | (bits & 0x7f00_7f00_7f00_7f00) >> 1;
-        let bits = bits & 0x0000_3fff_0000_3fff | (bits & 0x3fff_0000_3fff_0000) >> 2;
-        Some(bits & 0x0fff_ffff | (bits & 0x0fff_ffff_0000_0000) >> 4)
-    }
-
-    /// Near the end of the payload, and the longest ones.
-    fn varint_bytewise(&mut self) -> Option<u64> {
-        let mut value = 0u64;
-        for shift in (0..63).step_by(7) {
-            let (&byte, rest) = self.rest.split_first()?;
-            self.rest = rest;
-            value |= u64::from(byte & 0x7f).checked_shl(shift)?;
-            if byte < 0x80 {
-                return Some(value);
-            }
-        }
-        // The tenth byte has room for one bit.
-        let (&byte, rest) = self.rest.split_first()?;
-        self.rest = rest;
-        (byte < 2).then_some(value | u64::from(byte) << 63)
+        Some(value)
     }
 
     #[inline]
@@ -210,10 +179,19 @@ impl<'a> Fields<'a> {
         str::from_utf8(self.bytes()?).ok()
     }
 
-    /// A text that nobody asks for.
+    /// The bytes of a text that nobody reads as one.
     #[inline]
-    pub fn skip_text(&mut self) -> Option<()> {
+    pub fn text_bytes(&mut self) -> Option<&'a [u8]> {
         let bytes = self.bytes()?;
-        (bytes.is_ascii() || str::from_utf8(bytes).is_ok()).then_some(())
+        (is_ascii(bytes) || str::from_utf8(bytes).is_ok()).then_some(bytes)
     }
+}
+
+/// As the standard library's, which asks for more at the lengths that ids have.
+#[inline]
+fn is_ascii(bytes: &[u8]) -> bool {
+    let Some(last) = bytes.last_chunk() else { return bytes.iter().fold(0, |all, &byte| all | byte) < 0x80 };
+    let (eights, _) = bytes.as_chunks();
+    let all = eights.iter().fold(u64::from_le_bytes(*last), |all, &eight| all | u64::from_le_bytes(eight));
+    all & 0x8080_8080_8080_8080 == 0
 }

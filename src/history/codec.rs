@@ -8,25 +8,36 @@
 use super::{AttributeFact, Fact, Folded, History, ValueId, What};
 use crate::event::{Currency, EndReason, Money};
 use crate::time::Instant;
+use crate::varint;
 
 /// The bytes are not a history.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the bytes of a customer's history cannot be read")]
 pub struct Malformed;
 
-const FOLDED: u8 = 1;
-const FOLDED_ACTIVE: u8 = 2;
-const ATTRIBUTES: u8 = 4;
+pub(super) const FOLDED: u8 = 1;
+pub(super) const FOLDED_ACTIVE: u8 = 2;
+pub(super) const ATTRIBUTES: u8 = 4;
 /// Facts of one subscription without an id.
-const PLAIN: u8 = 8;
+pub(super) const PLAIN: u8 = 8;
 /// Facts of any subscriptions, each with its id.
 const NAMED: u8 = 16;
 
-const KIND: u8 = 7;
-const SEQUENCE: u8 = 8;
-const AMOUNT: u8 = 16;
-const TERM: u8 = 32;
-const TRIAL: u8 = 64;
+pub(super) const KIND: u8 = 7;
+pub(super) const SEQUENCE: u8 = 8;
+pub(super) const AMOUNT: u8 = 16;
+pub(super) const TERM: u8 = 32;
+pub(super) const TRIAL: u8 = 64;
+
+/// In an attribute's head: of the same event as the one before; with a sequence.
+pub(super) const SHARED: u64 = 1;
+pub(super) const SEQUENCED: u64 = 2;
+
+const STARTED: u8 = 0;
+pub(super) const RENEWED: u8 = 1;
+pub(super) const CHANGED: u8 = 2;
+pub(super) const ACTIVITY: u8 = 3;
+pub(super) const ENDED: u8 = 4;
 
 /// What a number takes that is as large as can be.
 const MOST_BYTES_PER_NUMBER: usize = 10;
@@ -121,6 +132,7 @@ pub fn decode(bytes: &[u8], slots: usize, values: usize, history: &mut History) 
 struct Writer<'a> {
     /// What is not written yet; there is always enough.
     room: &'a mut [u8],
+    /// Which the next one is told as the difference to.
     time: i64,
 }
 
@@ -148,13 +160,11 @@ impl Writer<'_> {
         self.byte(number as u8);
     }
 
-    /// The difference to the time written before; the lowest bit says whether it is in seconds or milliseconds.
+    /// The difference to the time written before.
     fn time(&mut self, time: Instant) {
         let difference = time.as_millis().wrapping_sub(self.time);
         self.time = time.as_millis();
-        let (amount, unit) = if difference % 1000 == 0 { (difference / 1000, 0) } else { (difference, 1) };
-        let zigzag = ((amount << 1) ^ (amount >> 63)) as u64;
-        self.number(zigzag << 1 | unit);
+        self.number(time_number(difference));
     }
 
     /// A time near one that was written; the next difference is to that one again.
@@ -173,9 +183,9 @@ impl Writer<'_> {
             place = Some((fact.time, fact.sequence));
             let mut head = u64::from(fact.slot) << 2;
             if shared {
-                head |= 1;
+                head |= SHARED;
             } else if fact.sequence != 0 {
-                head |= 2;
+                head |= SEQUENCED;
             }
             self.number(head);
             if !shared {
@@ -190,11 +200,11 @@ impl Writer<'_> {
 
     fn fact(&mut self, fact: &Fact) {
         let (kind, amount, term_end) = match fact.what {
-            What::Started { amount, term_end, .. } => (0, amount, Some(term_end)),
-            What::Renewed { term_end } => (1, None, Some(term_end)),
-            What::Changed { amount } => (2, Some(amount), None),
-            What::Activity { .. } => (3, None, None),
-            What::Ended { .. } => (4, None, None),
+            What::Started { amount, term_end, .. } => (STARTED, amount, Some(term_end)),
+            What::Renewed { term_end } => (RENEWED, None, Some(term_end)),
+            What::Changed { amount } => (CHANGED, Some(amount), None),
+            What::Activity { .. } => (ACTIVITY, None, None),
+            What::Ended { .. } => (ENDED, None, None),
         };
         let term_end = term_end.filter(|&end| end < Instant::DISTANT_FUTURE);
         let mut head = kind;
@@ -231,8 +241,31 @@ impl Writer<'_> {
     }
 }
 
+/// How a time is told by its difference to another: in seconds, or in milliseconds where the lowest bit says so.
+#[inline]
+fn time_number(difference: i64) -> u64 {
+    let (amount, unit) = if difference % 1000 == 0 { (difference / 1000, 0) } else { (difference, 1) };
+    let zigzag = ((amount << 1) ^ (amount >> 63)) as u64;
+    zigzag << 1 | unit
+}
+
+/// As [`time_number`], the bytes of it.
+#[inline]
+pub(super) fn time_word(difference: i64) -> Option<(u64, usize)> {
+    varint::write_word(time_number(difference))
+}
+
+/// The inverse of [`time_number`].
+#[inline]
+pub(super) fn time_difference(number: u64) -> Option<i64> {
+    let zigzag = number >> 1;
+    let amount = (zigzag >> 1) as i64 ^ -((zigzag & 1) as i64);
+    if number & 1 == 0 { amount.checked_mul(1000) } else { Some(amount) }
+}
+
 struct Reader<'a> {
     rest: &'a [u8],
+    /// Which the next one is told as the difference to.
     time: i64,
 }
 
@@ -243,48 +276,27 @@ impl Reader<'_> {
         Ok(*bytes)
     }
 
+    #[inline]
     fn byte(&mut self) -> Result<u8, Malformed> {
         let (&byte, rest) = self.rest.split_first().ok_or(Malformed)?;
         self.rest = rest;
         Ok(byte)
     }
 
-    #[inline]
+    #[inline(always)]
     fn number(&mut self) -> Result<u64, Malformed> {
-        match *self.rest {
-            [a, ref rest @ ..] if a < 0x80 => {
-                self.rest = rest;
-                Ok(u64::from(a))
-            }
-            [a, b, ref rest @ ..] if b < 0x80 && b != 0 => {
-                self.rest = rest;
-                Ok(u64::from(a & 0x7f) | u64::from(b) << 7)
-            }
-            _ => self.long_number(),
+        let (number, rest) = varint::read(self.rest).ok_or(Malformed)?;
+        // There is one way to write each.
+        let last = self.rest.len() - rest.len() - 1;
+        if last > 0 && self.rest.get(last) == Some(&0) {
+            return Err(Malformed);
         }
-    }
-
-    fn long_number(&mut self) -> Result<u64, Malformed> {
-        let mut number = 0;
-        for shift in (0..64).step_by(7) {
-            let byte = self.byte()?;
-            let bits = u64::from(byte & 0x7f);
-            if bits << shift >> shift != bits || (shift > 0 && byte == 0) {
-                return Err(Malformed);
-            }
-            number |= bits << shift;
-            if byte < 0x80 {
-                return Ok(number);
-            }
-        }
-        Err(Malformed)
+        self.rest = rest;
+        Ok(number)
     }
 
     fn time(&mut self) -> Result<Instant, Malformed> {
-        let coded = self.number()?;
-        let zigzag = coded >> 1;
-        let amount = (zigzag >> 1) as i64 ^ -((zigzag & 1) as i64);
-        let difference = if coded & 1 == 0 { amount.checked_mul(1000) } else { Some(amount) };
+        let difference = time_difference(self.number()?);
         let time = difference.and_then(|d| self.time.checked_add(d)).ok_or(Malformed)?;
         if !(Instant::EARLIEST_EVENT.as_millis()..=Instant::LATEST_EVENT.as_millis()).contains(&time) {
             return Err(Malformed);
@@ -305,8 +317,8 @@ impl Reader<'_> {
             let head = self.number()?;
             let slot = u8::try_from(head >> 2).map_err(|_| Malformed)?;
             let (time, sequence) = match facts.last() {
-                Some(last) if head & 1 != 0 => (last.time, last.sequence),
-                _ => (self.time()?, if head & 2 != 0 { self.number()? } else { 0 }),
+                Some(last) if head & SHARED != 0 => (last.time, last.sequence),
+                _ => (self.time()?, if head & SEQUENCED != 0 { self.number()? } else { 0 }),
             };
             let value = ValueId::try_from(self.number()?).map_err(|_| Malformed)?;
             let fact = AttributeFact { time, sequence, slot, value };
@@ -344,11 +356,11 @@ impl Reader<'_> {
         };
         let term_end = if head & TERM != 0 { self.time_beside()? } else { Instant::DISTANT_FUTURE };
         let what = match head & KIND {
-            0 => What::Started { amount, term_end, trial: head & TRIAL != 0 },
-            1 => What::Renewed { term_end },
-            2 => What::Changed { amount: amount.ok_or(Malformed)? },
-            3 => What::Activity { last: self.later(time)? },
-            4 => {
+            STARTED => What::Started { amount, term_end, trial: head & TRIAL != 0 },
+            RENEWED => What::Renewed { term_end },
+            CHANGED => What::Changed { amount: amount.ok_or(Malformed)? },
+            ACTIVITY => What::Activity { last: self.later(time)? },
+            ENDED => {
                 let reason = EndReason::ALL.get(usize::from(self.byte()?)).copied().ok_or(Malformed)?;
                 What::Ended { effective: self.later(time)?, reason }
             }

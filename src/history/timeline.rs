@@ -108,6 +108,15 @@ struct Step {
     minor_units: i64,
 }
 
+/// How far a subscription's facts have been swept.
+#[derive(Debug, Default)]
+struct Sweep {
+    state: State,
+    /// The amount, while active.
+    was: Option<(Option<Currency>, i64)>,
+    stopped_at: Option<Instant>,
+}
+
 /// Evaluates histories, reusing its buffers.
 #[derive(Debug, Default)]
 pub struct Evaluator {
@@ -168,45 +177,97 @@ impl Evaluator {
         if let Some(fact) = facts.get(existing) {
             timeline.note_change(fact.time);
         }
+        let mut sweep = Sweep::default();
+        if facts[..existing].iter().any(|fact| matches!(fact.what, What::Ended { .. })) {
+            self.with_endings(facts, existing, lifecycle, start, t, &mut sweep, timeline);
+        } else {
+            self.without_endings(&facts[..existing], lifecycle, start, t, &mut sweep);
+        }
+        if let Some(change) = sweep.state.runs_out_at(lifecycle).filter(|&at| at > t) {
+            timeline.note_change(change);
+        }
+        if let (None, Some(at)) = (sweep.was, sweep.stopped_at) {
+            let stop = (at, sweep.state.reason(t, lifecycle));
+            timeline.stopped = timeline.stopped.max(Some(stop));
+        }
+    }
+
+    /// Where nobody has ended the subscription it changes with its facts, and when it runs out between them.
+    fn without_endings(
+        &mut self,
+        facts: &[Fact],
+        lifecycle: &Lifecycle,
+        start: Instant,
+        t: Instant,
+        sweep: &mut Sweep,
+    ) {
+        let mut facts = facts.iter().enumerate().peekable();
+        while let Some((_, first)) = facts.peek() {
+            let cut = first.time.max(start);
+            self.run_out(sweep, lifecycle, cut - Span::from_millis(1));
+            while let Some((index, fact)) = facts.next_if(|(_, fact)| fact.time <= cut) {
+                sweep.state.apply(fact, index, lifecycle);
+            }
+            self.step(sweep, lifecycle, cut);
+        }
+        self.run_out(sweep, lifecycle, t);
+    }
+
+    /// The step at which an active subscription runs out, if that is up to `t`.
+    fn run_out(&mut self, sweep: &mut Sweep, lifecycle: &Lifecycle, t: Instant) {
+        if sweep.was.is_some()
+            && let Some(end) = sweep.state.runs_out_at(lifecycle).filter(|&end| end <= t)
+        {
+            self.step(sweep, lifecycle, end);
+        }
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "what `subscription` has, and what it looks for")]
+    fn with_endings(
+        &mut self,
+        facts: &[Fact],
+        existing: usize,
+        lifecycle: &Lifecycle,
+        start: Instant,
+        t: Instant,
+        sweep: &mut Sweep,
+        timeline: &mut Timeline,
+    ) {
         self.find_cuts(facts, existing, lifecycle, start, t);
-        let mut state = State::default();
         let (mut fact, mut ending) = (0, 0);
-        let mut was: Option<(Option<Currency>, i64)> = None;
-        let mut stopped_at = None;
-        for &cut in &self.cuts {
+        for cut in 0..self.cuts.len() {
+            let cut = self.cuts[cut];
             while fact < existing && facts[fact].time <= cut {
-                state.apply(&facts[fact], fact, lifecycle);
+                sweep.state.apply(&facts[fact], fact, lifecycle);
                 fact += 1;
             }
             while let Some(&(effective, index)) = self.endings.get(ending).filter(|(effective, _)| *effective <= cut) {
-                state.end(effective, index, facts[index].what);
+                sweep.state.end(effective, index, facts[index].what);
                 ending += 1;
             }
-            let is = state.active(cut, lifecycle).then_some(state.amount);
-            if is == was {
-                continue;
-            }
-            for (amount, active) in [(was, -1), (is, 1)] {
-                if let Some((currency, minor_units)) = amount {
-                    let minor_units = minor_units * i64::from(active);
-                    self.steps.push(Step { at: cut, active, currency, minor_units });
-                }
-            }
-            if is.is_none() {
-                stopped_at = Some(cut);
-            }
-            was = is;
+            self.step(sweep, lifecycle, cut);
         }
         for &(effective, _) in &self.endings[ending..] {
             timeline.note_change(effective);
         }
-        if let Some(change) = state.runs_out_at(lifecycle).filter(|&at| at > t) {
-            timeline.note_change(change);
+    }
+
+    /// Tells what the subscription is from `cut` on, if that is another thing than before.
+    fn step(&mut self, sweep: &mut Sweep, lifecycle: &Lifecycle, cut: Instant) {
+        let is = sweep.state.active(cut, lifecycle).then_some(sweep.state.amount);
+        if is == sweep.was {
+            return;
         }
-        if let (None, Some(at)) = (was, stopped_at) {
-            let stop = (at, state.reason(t, lifecycle));
-            timeline.stopped = timeline.stopped.max(Some(stop));
+        for (amount, active) in [(sweep.was, -1), (is, 1)] {
+            if let Some((currency, minor_units)) = amount {
+                let minor_units = minor_units * i64::from(active);
+                self.steps.push(Step { at: cut, active, currency, minor_units });
+            }
         }
+        if is.is_none() {
+            sweep.stopped_at = Some(cut);
+        }
+        sweep.was = is;
     }
 
     /// The instants up to `t` at which the subscription can change, and its endings that are not void.

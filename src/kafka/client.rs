@@ -73,9 +73,7 @@ pub(crate) fn config(kafka: &Kafka, prefetch: Option<Prefetch>) -> ClientConfig 
     {
         config.set(key, value);
     }
-    for (key, value) in users.config_map() {
-        config.set(key, value);
-    }
+    kafka.configure(&mut config);
     config.set_log_level(RDKafkaLogLevel::Warning);
     config
 }

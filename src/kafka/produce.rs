@@ -41,9 +41,7 @@ pub(crate) fn config(kafka: &Kafka, ours: &[(&str, &str)]) -> ClientConfig {
     for (key, value) in common.iter().chain(ours) {
         config.set(*key, *value);
     }
-    for (key, value) in kafka.client_config().config_map() {
-        config.set(key, value);
-    }
+    kafka.configure(&mut config);
     config
 }
 

@@ -32,7 +32,7 @@ pub(super) fn settings(layers: Layers, directory: &Path) -> Result<Settings, Vec
     let lifecycle = lifecycle(r);
     let time = time(r);
     let snapshot = snapshot(r);
-    let http = http(r);
+    let http = http(r, directory);
     let problems = std::mem::take(&mut r.layers.problems);
     match (kafka, windows, cohorts, lifecycle, time, snapshot, http) {
         (
@@ -265,16 +265,21 @@ fn snapshot(r: &mut Reader) -> Option<Snapshot> {
     Some(Snapshot { store: store?, interval: wait(interval?), keep: keep? })
 }
 
-fn http(r: &mut Reader) -> Option<Http> {
+fn http(r: &mut Reader, directory: &Path) -> Option<Http> {
     let listen = r.read("http", "listen", |r, name, node| {
         let text = r.text(name, node)?;
         let parsed: Option<SocketAddr> = text.parse().ok();
         let remedy = "write address:port, such as \"127.0.0.1:8642\" or \"[::]:8642\"";
         parsed.or_else(|| r.wrong(&node.origin, format!("`{name}`: {text:?} is not an address and port"), remedy))
     });
+    let web_config_file = r.read_optional("http", "web_config_file", |r, name, node| {
+        let path = r.text(name, node)?;
+        // What is typed at a prompt is meant from where it is typed.
+        Some(if matches!(node.origin, Origin::File(_)) { directory.join(path) } else { path.into() })
+    });
     let least = Span::from_millis(100);
     let publish_interval = r.read("http", "publish_interval", |r, name, node| r.span(name, node, least));
-    Some(Http { listen: listen?, publish_interval: wait(publish_interval?) })
+    Some(Http { listen: listen?, web_config_file: web_config_file?, publish_interval: wait(publish_interval?) })
 }
 
 fn wait(span: Span) -> Duration {

@@ -6,6 +6,7 @@ mod check;
 mod cohorts;
 mod docs;
 pub mod duration;
+mod effective;
 mod layers;
 mod librdkafka;
 mod problem;
@@ -13,6 +14,7 @@ mod read;
 mod rejecting;
 mod schema;
 mod store_url;
+mod web;
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -28,9 +30,11 @@ use crate::framing::Framing;
 use crate::time::{Grid, Instant, Span};
 
 pub use docs::{configuration_markdown, reference_toml};
+pub use effective::effective_toml;
 pub use librdkafka::Property;
 pub(crate) use problem::nearest;
 pub use problem::{ConfigError, Invalid};
+pub use web::{ClientAuth, PasswordHash, Pem, RateLimit, Tls, TlsVersion, WebConfig, parse_web_config};
 
 /// Every setting, checked.
 #[derive(Clone, Debug)]
@@ -81,11 +85,16 @@ impl Kafka {
     /// A client of these brokers with the user's properties; what churnwatch sets itself comes on top.
     pub fn client_config(&self) -> ClientConfig {
         let mut config = ClientConfig::new();
+        self.configure(&mut config);
+        config
+    }
+
+    /// Lays the brokers and the user's properties over what is there.
+    pub fn configure(&self, config: &mut ClientConfig) {
         config.set("bootstrap.servers", self.bootstrap_servers());
         for property in &self.librdkafka {
             config.set(&property.name, &property.value);
         }
-        config
     }
 }
 
@@ -156,6 +165,8 @@ impl fmt::Display for StoreUrl {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Http {
     pub listen: SocketAddr,
+    /// TLS, passwords and headers ([`parse_web_config`]); plain HTTP for everybody if `None`.
+    pub web_config_file: Option<PathBuf>,
     pub publish_interval: Duration,
 }
 

@@ -34,6 +34,13 @@ impl Problem {
         Self { message: message.into(), remedy: None, origin: origin.clone() }
     }
 
+    fn span(&self) -> Option<&Range<usize>> {
+        match &self.origin {
+            Origin::File(span) => Some(span),
+            _ => None,
+        }
+    }
+
     pub fn remedy(mut self, remedy: impl Into<String>) -> Self {
         self.remedy = Some(remedy.into());
         self
@@ -50,22 +57,32 @@ pub enum ConfigError {
 }
 
 /// The problems of a configuration, in the order of the file.
-#[derive(Debug)]
 pub struct Invalid {
     file: String,
     text: String,
+    /// Whether a report shows the lines that are wrong.
+    lines_shown: bool,
     problems: Vec<Problem>,
 }
 
 impl ConfigError {
-    pub(super) fn invalid(file: &str, text: &str, mut problems: Vec<Problem>) -> Self {
+    pub(super) fn invalid(file: &str, text: &str, problems: Vec<Problem>) -> Self {
+        Self::of(file, redact(text), true, problems)
+    }
+
+    /// Of a file of which no line is shown, as it may hold secrets anywhere.
+    pub(super) fn without_lines(file: &str, text: &str, problems: Vec<Problem>) -> Self {
+        Self::of(file, text.to_owned(), false, problems)
+    }
+
+    fn of(file: &str, text: String, lines_shown: bool, mut problems: Vec<Problem>) -> Self {
         problems.sort_by_key(|p| match &p.origin {
             Origin::File(span) => (0, span.start),
             _ => (1, 0),
         });
         // One mistake found twice, by two checks of the same value, is one problem.
         problems.dedup();
-        Self::Invalid(Invalid { file: file.to_owned(), text: redact(text), problems })
+        Self::Invalid(Invalid { file: file.to_owned(), text, lines_shown, problems })
     }
 
     /// One remark about settings that are valid in themselves, without a place.
@@ -80,7 +97,7 @@ impl ConfigError {
         let handler = GraphicalReportHandler::new_themed(theme).with_context_lines(1).with_width(120);
         let mut out = String::new();
         for problem in &invalid.problems {
-            let Origin::File(span) = &problem.origin else {
+            let Some(span) = problem.span().filter(|_| invalid.lines_shown) else {
                 out += &invalid.line(problem);
                 out.push('\n');
                 continue;
@@ -100,6 +117,13 @@ impl ConfigError {
             }
         }
         out
+    }
+}
+
+/// Without the text, which may hold secrets.
+impl fmt::Debug for Invalid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Invalid").field("file", &self.file).field("problems", &self.problems).finish_non_exhaustive()
     }
 }
 
@@ -155,7 +179,7 @@ fn redact(text: &str) -> String {
             None => secret_start(line),
         };
         let Some(start) = secret_from else {
-            out += line;
+            out += &without_userinfo(line);
             continue;
         };
         let (shown, hidden) = line.split_at(start);
@@ -168,6 +192,18 @@ fn redact(text: &str) -> String {
         };
     }
     out
+}
+
+/// The text with what stands before `@` or behind `?` in a URL starred out, byte for byte.
+pub(super) fn without_userinfo(text: &str) -> String {
+    let Some(authority) = text.find("://").map(|i| i + 3) else { return text.to_owned() };
+    let (scheme, rest) = text.split_at(authority);
+    let end = rest.find(|c: char| c.is_whitespace() || "\"'".contains(c)).unwrap_or(rest.len());
+    let (url, after) = rest.split_at(end);
+    let (hidden, shown) = url.split_at(url.rfind('@').unwrap_or(0));
+    let (shown, query) = shown.split_at(shown.find('?').map_or(shown.len(), |i| i + 1));
+    let stars = |text: &str| "*".repeat(text.len());
+    format!("{scheme}{}{shown}{}{}", stars(hidden), stars(query), without_userinfo(after))
 }
 
 /// Where a line's secret begins: after the first equals sign that follows the name of a secret property.
@@ -203,6 +239,21 @@ mod tests {
     fn secrets_of_several_lines_are_starred_out_to_their_end() {
         let text = "ssl.key.pem = \"\"\"\nBEGIN\nEND\n\"\"\"\nb = 2\n";
         assert_eq!(redact(text), "ssl.key.pem = ***\n*****\n***\n***\nb = 2\n");
+    }
+
+    #[test]
+    fn what_a_url_carries_is_starred_out() {
+        for (text, expected) in [
+            (
+                "store = \"s3://AKIA:se/c@ret@bucket/a\" # http://b?k=v",
+                "store = \"s3://*************@bucket/a\" # http://b?***",
+            ),
+            ("s3://bucket/prefix", "s3://bucket/prefix"),
+            ("a@b ? c", "a@b ? c"),
+        ] {
+            assert_eq!(without_userinfo(text), expected);
+            assert_eq!(redact(text), expected);
+        }
     }
 
     #[test]

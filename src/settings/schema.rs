@@ -295,6 +295,15 @@ pub(super) const SECTIONS: &[Section] = &[
                 doc: "Where /metrics is served.",
             },
             Key {
+                name: "web_config_file",
+                kind: "path",
+                default: None,
+                example: r#""web.yml""#,
+                doc: "TLS, client certificates, passwords (bcrypt), headers and a rate limit, as YAML in the schema that Prometheus's \
+                      exporters share; read again when it changes. In a configuration file a relative path starts at that file. \
+                      Default: plain HTTP, for everybody who reaches the port.",
+            },
+            Key {
                 name: "publish_interval",
                 kind: "duration",
                 default: Some(r#""5s""#),

@@ -7,6 +7,7 @@ use url::Url;
 
 use super::StoreUrl;
 use super::layers::Node;
+use super::problem::without_userinfo;
 use super::read::Reader;
 
 const REMEDY: &str = "write a URL such as \"file:///var/lib/churnwatch\", \"s3://bucket/prefix\", \"gs://bucket/prefix\" or \
@@ -15,14 +16,15 @@ const REMEDY: &str = "write a URL such as \"file:///var/lib/churnwatch\", \"s3:/
 /// What the key says, or what is wrong with it.
 pub(super) fn read(r: &mut Reader, name: &str, node: &Node) -> Option<StoreUrl> {
     let text = r.text(name, node)?;
+    let shown = without_userinfo(&text);
     let Some((scheme, rest)) = text.split_once("://") else {
-        return r.wrong(&node.origin, format!("`{name}`: {text:?} is not a URL"), REMEDY);
+        return r.wrong(&node.origin, format!("`{name}`: {shown:?} is not a URL"), REMEDY);
     };
     if scheme == "file" {
         return directory(r, name, node, rest);
     }
     let Ok(url) = Url::parse(&text) else {
-        return r.wrong(&node.origin, format!("`{name}`: {text:?} is not a URL"), REMEDY);
+        return r.wrong(&node.origin, format!("`{name}`: {shown:?} is not a URL"), REMEDY);
     };
     // Azure writes container@account.
     let container = matches!(scheme, "abfs" | "abfss" | "az" | "azure" | "adl");
@@ -40,9 +42,9 @@ pub(super) fn read(r: &mut Reader, name: &str, node: &Node) -> Option<StoreUrl> 
             _,
         )) if url.fragment().is_none() => Some(StoreUrl::Objects(url)),
         Err(_) if url.host_str().is_none_or(str::is_empty) => {
-            r.wrong(&node.origin, format!("`{name}`: {text:?} names no bucket"), REMEDY)
+            r.wrong(&node.origin, format!("`{name}`: {shown:?} names no bucket"), REMEDY)
         }
-        _ => r.wrong(&node.origin, format!("`{name}`: {text:?} is no store that churnwatch knows"), REMEDY),
+        _ => r.wrong(&node.origin, format!("`{name}`: {shown:?} is no store that churnwatch knows"), REMEDY),
     }
 }
 

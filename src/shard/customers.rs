@@ -7,6 +7,7 @@
 use hashbrown::HashTable;
 
 use super::frozen::Frozen;
+use crate::history::prolong::{Prolonged, Sign, prolong};
 
 /// A customer's keyed hash. Nothing leads from it back to the id.
 pub type CustomerKey = [u8; 16];
@@ -151,6 +152,22 @@ impl Customers {
         spilled.extend_from_slice(bytes);
         record.len = SPILLED;
         record.bytes[..4].copy_from_slice(&(at as u32).to_le_bytes());
+    }
+
+    /// Adds a sign of life to a customer's history where that is simple; `None`, and nothing is changed, otherwise.
+    pub fn prolong(&mut self, id: CustomerId, sign: Sign<'_>) -> Option<Prolonged> {
+        if self.frozen.awaits(id) {
+            self.keep_frozen(id);
+        }
+        let record = &mut self.chunks[id as usize / CHUNK][id as usize % CHUNK];
+        if record.len == SPILLED {
+            return None;
+        }
+        let prolonged = prolong(&mut record.bytes, usize::from(record.len), sign)?;
+        if let Prolonged::Written(len) = prolonged {
+            record.len = len as u8;
+        }
+        Some(prolonged)
     }
 
     /// Begins a snapshot of all customers as they are now; one that is under way ends.

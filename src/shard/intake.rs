@@ -5,8 +5,9 @@ use std::ops::ControlFlow;
 use super::customers::CustomerId;
 use super::{BLOCK, Outcome, Record, Shard};
 use crate::decode::{self, Refusal};
-use crate::event::{Event, Kind, Rejection};
+use crate::event::{Event, Rejection};
 use crate::history::AttributeFact;
+use crate::history::prolong::{Prolonged, Sign};
 use crate::proto::LifecycleEvent;
 use crate::time::Instant;
 
@@ -112,18 +113,23 @@ impl Shard {
 
     /// Retract the customer's old contribution, change the history, add the new one. False if nothing changed.
     fn apply(&mut self, event: &Event<'_>, customer: CustomerId) -> bool {
+        let as_of = self.as_of();
+        let lifecycle = &self.definitions.lifecycle;
+        if event.subscription_id.is_empty()
+            && (event.attributes.is_empty() || self.attributes.is_empty())
+            && let Some(sign) = Sign::of(event, lifecycle, as_of)
+            && let Some(prolonged) = self.customers.prolong(customer, sign)
+        {
+            return prolonged != Prolonged::Unchanged;
+        }
         self.load(customer);
 
         let subscription = self.subscription_id(event.subscription_id);
-        let timeout = self.definitions.lifecycle.inactivity_timeout;
-        let hidden = self.scratch.history.hides(event.time);
-        let as_of = self.as_of();
-        let quiet = match (event.kind, as_of) {
-            (Kind::Activity, Some(as_of)) => {
-                self.scratch.history.only_prolongs(subscription, event.time, timeout, as_of)
-            }
-            _ => false,
-        };
+        let lifecycle = &self.definitions.lifecycle;
+        let timeout = lifecycle.inactivity_timeout;
+        let history = &self.scratch.history;
+        let hidden = history.hides(event.time);
+        let quiet = as_of.is_some_and(|as_of| history.only_prolongs(subscription, event, lifecycle, as_of));
         let mut changed = self.scratch.history.insert(subscription, event, timeout);
         let attributes_changed = self.take_attributes(event);
         changed |= attributes_changed;

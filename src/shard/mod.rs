@@ -301,17 +301,17 @@ impl Shard {
         self.next_offset = offset;
     }
 
-    fn customer_key(&self, customer_id: &str) -> CustomerKey {
+    fn customer_key(&self, customer_id: &[u8]) -> CustomerKey {
         let hasher = SipHasher13x128::new_with_key(&self.key.0);
-        hasher.hash(customer_id.as_bytes()).as_bytes()
+        hasher.hash(customer_id).as_bytes()
     }
 
-    fn subscription_id(&self, id: &str) -> SubscriptionId {
+    fn subscription_id(&self, id: &[u8]) -> SubscriptionId {
         if id.is_empty() {
             return 0;
         }
         // 0 is the empty id's alone.
-        SipHasher13::new_with_key(&self.key.0).hash(id.as_bytes()).max(1)
+        SipHasher13::new_with_key(&self.key.0).hash(id).max(1)
     }
 
     /// Unpacks a customer's history into the scratch.

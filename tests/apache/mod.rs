@@ -4,4 +4,5 @@ mod brokers;
 mod fixture;
 mod instances;
 mod reading;
+mod security;
 mod transactions;

@@ -1,5 +1,6 @@
 //! The whole page of a small log, as it is served.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -59,7 +60,7 @@ fn the_page_of_a_small_log_is_as_it_was() {
     let published = Arc::new(Published::new(Duration::from_secs(60)));
     let text = cohort_page(&definitions, &readings, as_of);
     published.swap(Page::published(Publication { as_of, readings }, text, state));
-    let server = Server::start(([127, 0, 0, 1], 0).into(), published, own).unwrap();
+    let server = Server::start(SocketAddr::from(([127, 0, 0, 1], 0)), published, own).unwrap();
     let url = format!("http://{}/metrics", server.address());
     let page = ureq::get(&url).call().unwrap().body_mut().read_to_string().unwrap();
     server.stop();

@@ -1,7 +1,7 @@
 //! A page with every family on it, from numbers made by hand.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use churnwatch::cohort::{
     Definitions, Dimension, DimensionRef, DimensionValue, Grouping, Lifecycle, SignupPeriod, Window,
@@ -91,6 +91,7 @@ pub fn full_page() -> String {
     own.snapshot_serialised(Duration::from_millis(2));
     own.restored(Duration::from_millis(85));
     own.store_up(true);
+    own.web_config_read(Some(SystemTime::UNIX_EPOCH + Duration::from_secs(1_769_940_000)));
     let partition = PartitionState {
         topic: "customer-events".to_owned(),
         partition: 0,

@@ -47,8 +47,8 @@ pub fn judge(message: &LifecycleEvent, latest: Option<Instant>) -> Result<Event<
         },
     };
     Ok(Event {
-        customer_id: &message.customer_id,
-        subscription_id: &message.subscription_id,
+        customer_id: message.customer_id.as_bytes(),
+        subscription_id: message.subscription_id.as_bytes(),
         time,
         sequence: message.sequence,
         attributes: Attributes::of(&message.attributes),
@@ -321,7 +321,7 @@ pub struct World<'a> {
 impl<'a> World<'a> {
     pub fn as_of(definitions: &'a Definitions, messages: &'a [LifecycleEvent], as_of: Instant) -> Self {
         let mut earliest = None;
-        let mut customers: BTreeMap<&str, BTreeMap<&str, Vec<Event<'_>>>> = BTreeMap::new();
+        let mut customers: BTreeMap<&[u8], BTreeMap<&[u8], Vec<Event<'_>>>> = BTreeMap::new();
         for event in messages.iter().filter_map(|m| judge(m, None).ok()).filter(|e| e.time <= as_of) {
             earliest = Some(earliest.map_or(event.time, |earliest: Instant| earliest.min(event.time)));
             let subscriptions = customers.entry(event.customer_id).or_default();

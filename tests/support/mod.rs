@@ -3,6 +3,7 @@
 pub mod allocation;
 pub mod apache_kafka;
 pub mod cdnow;
+pub mod certificates;
 pub mod golden;
 pub mod process;
 pub mod proxy;

@@ -61,6 +61,11 @@ impl Run {
         run
     }
 
+    /// Of the process.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// All that it has said so far.
     pub fn said(&self) -> String {
         self.said.lock().unwrap().clone()

@@ -200,6 +200,18 @@ pub(super) const PROCESS_FAMILIES: &[Family] = &[
         &[],
         "Snapshots found torn or damaged when restoring; the one before was used.",
     ),
+    gauge(
+        "churnwatch_web_config_last_reload_successful",
+        "0 or 1",
+        "1 while the web configuration in force is what its files say; 0 where they cannot be used.",
+        "no http.web_config_file is named",
+    ),
+    gauge(
+        "churnwatch_web_config_last_reload_success_timestamp_seconds",
+        "seconds since 1970",
+        "When the web configuration was last put in force.",
+        "no http.web_config_file is named",
+    ),
     Family {
         name: "churnwatch_build_info",
         unit: "always 1",

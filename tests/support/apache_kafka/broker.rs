@@ -12,11 +12,14 @@ use crate::support::tied::Tied;
 /// Any identifier does; all brokers of a cluster need the same.
 const CLUSTER_ID: &str = "churnwatch-tests-00000";
 
-/// `$0` cluster, `$1` jars, `$2` properties, `$3` what is there once storage is formatted.
+/// `$0` cluster, `$1` jars, `$2` properties, `$3` what is there once storage is formatted, and then what else
+/// formatting takes.
 const SCRIPT: &str = r#"
 options='-Xmx256m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -Dorg.slf4j.simpleLogger.defaultLogLevel=error'
-test -e "$3" || java $options -cp "$1/*" kafka.tools.StorageTool format -t "$0" -c "$2" || exit
-exec java $options -cp "$1/*" kafka.Kafka "$2"
+jars=$1/* properties=$2 formatted=$3
+shift 3
+test -e "$formatted" || java $options -cp "$jars" kafka.tools.StorageTool format -t "$0" -c "$properties" "$@" || exit
+exec java $options -cp "$jars" kafka.Kafka "$properties"
 "#;
 
 /// The ports of one broker.
@@ -44,15 +47,25 @@ pub fn free_port() -> u16 {
     }
 }
 
+/// What a broker has besides what all have.
+#[derive(Clone, Debug, Default)]
+pub struct More {
+    /// Lines of server.properties; they hold where others say otherwise.
+    pub properties: String,
+    /// Arguments of the formatting of its storage.
+    pub format: Vec<String>,
+}
+
 /// One broker, running or not.
 pub struct Broker {
     directory: PathBuf,
+    format: Vec<String>,
     process: Option<Tied>,
 }
 
 impl Broker {
     /// The broker `index` of a cluster with these ports; `advertised` is where clients are sent to.
-    pub fn new(parent: &Path, index: usize, all: &[Ports], advertised: u16) -> Self {
+    pub fn new(parent: &Path, index: usize, all: &[Ports], advertised: u16, more: &More) -> Self {
         let directory = parent.join(format!("broker-{}", index + 1));
         fs::create_dir_all(&directory).unwrap();
         let Ports { clients, peers, controller } = all[index];
@@ -89,13 +102,15 @@ impl Broker {
              replica.lag.time.max.ms=5000\n\
              log.cleaner.enable=false\n\
              num.network.threads=2\n\
-             num.io.threads=4\n",
+             num.io.threads=4\n\
+             {more}\n",
+            more = more.properties,
             id = index + 1,
             voters = voters.join(","),
             data = directory.join("data").display(),
         );
         fs::write(directory.join("server.properties"), properties).unwrap();
-        Self { directory, process: None }
+        Self { directory, format: more.format.clone(), process: None }
     }
 
     pub fn is_running(&self) -> bool {
@@ -109,7 +124,8 @@ impl Broker {
         java.args(["-c", SCRIPT, CLUSTER_ID])
             .arg(jars::folder().unwrap())
             .arg(self.directory.join("server.properties"))
-            .arg(self.directory.join("data/meta.properties"));
+            .arg(self.directory.join("data/meta.properties"))
+            .args(&self.format);
         self.process = Some(Tied::spawn(&mut java, &self.directory.join("log")));
     }
 

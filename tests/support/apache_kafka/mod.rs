@@ -11,7 +11,7 @@ use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::metadata::MetadataTopic;
 
-use self::broker::{Broker, Ports};
+use self::broker::{Broker, More, Ports};
 use super::not_run;
 
 pub mod broker;
@@ -78,10 +78,19 @@ impl Cluster {
         Self::start_at(&ports, &advertised)
     }
 
+    /// Starts one broker that has more than others.
+    pub fn start_with(ports: Ports, more: &More) -> Self {
+        Self::start_all(&[ports], &[ports.clients], more)
+    }
+
     /// Starts a broker for each of `ports`, of which clients hear that it listens on the one `advertised`.
     pub fn start_at(ports: &[Ports], advertised: &[u16]) -> Self {
+        Self::start_all(ports, advertised, &More::default())
+    }
+
+    fn start_all(ports: &[Ports], advertised: &[u16], more: &More) -> Self {
         let directory = Directory::new();
-        let broker = |i: usize| Broker::new(&directory.0, i, ports, advertised[i]);
+        let broker = |i: usize| Broker::new(&directory.0, i, ports, advertised[i], more);
         let brokers = (0..ports.len()).map(broker).collect();
         let mut cluster = Self { brokers, advertised: advertised.to_vec(), directory };
         cluster.brokers.iter_mut().for_each(Broker::start);

@@ -1,0 +1,443 @@
+//! The common events in the common history: one more sign of life, or a renewal, written into the packed bytes as they
+//! lie there.
+//!
+//! What is told here follows from [`super::History::insert`] and [`super::History::only_prolongs`], and a property test
+//! holds them equal. Whatever is not the latest word of a customer is left to them.
+
+#![deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
+
+use super::codec;
+use crate::cohort::Lifecycle;
+use crate::event::{Event, Kind};
+use crate::time::Instant;
+use crate::varint;
+
+/// A sign of life or a renewal.
+#[derive(Clone, Copy, Debug)]
+pub struct Sign<'a> {
+    pub time: Instant,
+    pub renewal: Option<Renewal>,
+    pub lifecycle: &'a Lifecycle,
+    /// As of when the customer is counted, if it is: nothing but when it runs out may be different then.
+    pub as_of: Option<Instant>,
+}
+
+/// What a renewal says besides.
+#[derive(Clone, Copy, Debug)]
+pub struct Renewal {
+    pub sequence: u64,
+    /// [`Instant::DISTANT_FUTURE`] where there is none.
+    pub term_end: Instant,
+}
+
+impl<'a> Sign<'a> {
+    /// `None` for an event of another kind.
+    pub fn of(event: &Event<'_>, lifecycle: &'a Lifecycle, as_of: Option<Instant>) -> Option<Self> {
+        let renewal = match event.kind {
+            Kind::Activity => None,
+            Kind::Renewed { term_end } => {
+                Some(Renewal { sequence: event.sequence, term_end: term_end.unwrap_or(Instant::DISTANT_FUTURE) })
+            }
+            _ => return None,
+        };
+        Some(Self { time: event.time, renewal, lifecycle, as_of })
+    }
+}
+
+/// When a subscription runs out that nobody has ended.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Expiry {
+    /// Of the latest opening.
+    term_end: Instant,
+    last_sign: Instant,
+}
+
+impl Expiry {
+    /// Of a subscription of which nothing is known.
+    pub const NONE: Self = Self { term_end: Instant::DISTANT_FUTURE, last_sign: Instant::DISTANT_PAST };
+
+    #[inline(always)]
+    pub fn sign(&mut self, time: Instant) {
+        self.last_sign = self.last_sign.max(time);
+    }
+
+    #[inline(always)]
+    pub fn open(&mut self, time: Instant, term_end: Instant) {
+        self.sign(time);
+        self.term_end = term_end;
+    }
+
+    fn at(self, lifecycle: &Lifecycle) -> Instant {
+        match lifecycle.inactivity_timeout {
+            _ if self.term_end < Instant::DISTANT_FUTURE => self.term_end + lifecycle.grace_period,
+            Some(timeout) => self.last_sign + timeout,
+            None => Instant::DISTANT_FUTURE,
+        }
+    }
+
+    /// Whether all that the sign does is to put it off, as of any instant from `as_of` until then.
+    pub fn is_put_off(self, sign: Sign<'_>, as_of: Instant) -> bool {
+        let mut after = self;
+        match sign.renewal {
+            Some(renewal) => after.open(sign.time, renewal.term_end),
+            None => after.sign(sign.time),
+        }
+        let runs_out = self.at(sign.lifecycle);
+        self.last_sign < sign.time && sign.time < runs_out && as_of < runs_out && runs_out <= after.at(sign.lifecycle)
+    }
+}
+
+/// What became of a sign of life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Prolonged {
+    /// It was known.
+    Unchanged,
+    /// The history has this many bytes now.
+    Written(usize),
+}
+
+/// The last run of signs.
+struct Run {
+    first: i64,
+    last: i64,
+    /// Where in the bytes `last` is written.
+    start: usize,
+    end: usize,
+}
+
+/// Adds a sign of the subscription without an id to the history in the first `len` bytes of `room`; `None`, and these are
+/// as they were, where that takes a closer look, or more room.
+pub fn prolong<const ROOM: usize>(room: &mut [u8; ROOM], len: usize, sign: Sign<'_>) -> Option<Prolonged> {
+    let mut walk = Walk::new(room);
+    let flags = walk.byte()?;
+    if flags & codec::PLAIN == 0 {
+        return None;
+    }
+    let time = sign.time.as_millis();
+    if flags & codec::FOLDED != 0 {
+        if time <= walk.time()? {
+            return None;
+        }
+        if flags & codec::FOLDED_ACTIVE != 0 {
+            walk.time()?;
+        }
+    }
+    if flags & codec::ATTRIBUTES != 0 {
+        walk.skip_attributes()?;
+    }
+    let count_at = walk.at;
+    let count = walk.byte()?;
+    // More facts have a number of two bytes.
+    if count >= 0x7f {
+        return None;
+    }
+    let (mut run, mut expiry, mut stands) = (None, Expiry::NONE, true);
+    for _ in 0..count {
+        let head = walk.byte()?;
+        let at = walk.time()?;
+        if head & (codec::SEQUENCE | codec::AMOUNT) != 0 {
+            walk.skip_details(head)?;
+        }
+        match head & codec::KIND {
+            codec::ACTIVITY => {
+                let start = walk.at;
+                let last = walk.time_beside()?;
+                run = Some(Run { first: at, last, start, end: walk.at });
+                expiry.sign(Instant::from_millis(last));
+            }
+            codec::ENDED => {
+                walk.byte()?;
+                walk.number()?;
+                stands = false;
+            }
+            codec::CHANGED => expiry.sign(Instant::from_millis(at)),
+            _ => {
+                let term = if head & codec::TERM != 0 { walk.time_beside()? } else { i64::MAX };
+                expiry.open(Instant::from_millis(at), Instant::from_millis(term));
+                stands &= head & codec::TRIAL == 0;
+            }
+        }
+    }
+    if walk.at != len || count == 0 {
+        return None;
+    }
+    let in_run = run.as_ref().is_some_and(|run| run.first <= time && time <= run.last);
+    if sign.renewal.is_none() && in_run {
+        return Some(Prolonged::Unchanged);
+    }
+    if sign.as_of.is_some_and(|as_of| !(stands && expiry.is_put_off(sign, as_of))) {
+        return None;
+    }
+    let mut pen = Pen { room, at: len };
+    match (sign.renewal, run) {
+        // Behind everything.
+        (Some(renewal), _) if walk.time < time => {
+            pen.renewal(renewal, time, walk.time)?;
+            *pen.room.get_mut(count_at)? += 1;
+        }
+        (None, run) => {
+            let timeout = sign.lifecycle.inactivity_timeout?.as_millis();
+            match run {
+                Some(run) if run.last < time && time.saturating_sub(run.last) <= timeout => {
+                    let last = codec::time_word(time.checked_sub(run.first)?)?;
+                    pen.replace(run.start..run.end, last)?;
+                }
+                // A new run, behind everything.
+                run if walk.time < time && run.as_ref().is_none_or(|run| run.last < time) => {
+                    pen.word((u64::from(codec::ACTIVITY), 1))?;
+                    pen.word(codec::time_word(time.checked_sub(walk.time)?)?)?;
+                    // Its last sign is its first.
+                    pen.word((0, 1))?;
+                    *pen.room.get_mut(count_at)? += 1;
+                }
+                _ => return None,
+            }
+        }
+        _ => return None,
+    }
+    Some(Prolonged::Written(pen.at))
+}
+
+/// Writes behind the history's bytes.
+struct Pen<'a> {
+    room: &'a mut [u8],
+    at: usize,
+}
+
+impl Pen<'_> {
+    /// Appends the lowest bytes of a word.
+    fn word(&mut self, (mut word, size): (u64, usize)) -> Option<()> {
+        for byte in self.room.get_mut(self.at..self.at + size)? {
+            *byte = word as u8;
+            word >>= 8;
+        }
+        self.at += size;
+        Some(())
+    }
+
+    fn renewal(&mut self, renewal: Renewal, time: i64, latest_fact: i64) -> Option<()> {
+        let has_term = renewal.term_end < Instant::DISTANT_FUTURE;
+        let mut head = codec::RENEWED;
+        for (flag, set) in [(codec::SEQUENCE, renewal.sequence != 0), (codec::TERM, has_term)] {
+            if set {
+                head |= flag;
+            }
+        }
+        self.word((u64::from(head), 1))?;
+        self.word(codec::time_word(time.checked_sub(latest_fact)?)?)?;
+        if renewal.sequence != 0 {
+            self.word(varint::write_word(renewal.sequence)?)?;
+        }
+        if has_term {
+            self.word(codec::time_word(renewal.term_end.as_millis().checked_sub(time)?)?)?;
+        }
+        Some(())
+    }
+
+    /// Puts the lowest bytes of a word in the place of others.
+    fn replace(&mut self, old: std::ops::Range<usize>, word: (u64, usize)) -> Option<()> {
+        let end = old.start + word.1;
+        let len = self.at - (old.end - old.start) + word.1;
+        if len > self.room.len() {
+            return None;
+        }
+        if old.end != end {
+            self.room.copy_within(old.end..self.at, end);
+        }
+        self.at = old.start;
+        self.word(word)?;
+        self.at = len;
+        Some(())
+    }
+}
+
+/// Goes through the bytes of a history that [`codec`] has written.
+struct Walk {
+    /// With zeros behind them, so that there are always eight.
+    bytes: [u8; 64],
+    at: usize,
+    /// Which the next one is told as the difference to.
+    time: i64,
+}
+
+impl Walk {
+    #[inline(always)]
+    fn new<const ROOM: usize>(room: &[u8; ROOM]) -> Self {
+        const { assert!(ROOM + 8 <= 64) };
+        let mut bytes = [0; 64];
+        let (start, _) = bytes.split_at_mut(ROOM);
+        start.copy_from_slice(room);
+        Self { bytes, at: 0, time: 0 }
+    }
+
+    #[inline(always)]
+    fn byte(&mut self) -> Option<u8> {
+        let byte = *self.bytes.get(self.at)?;
+        self.at += 1;
+        Some(byte)
+    }
+
+    #[inline(always)]
+    fn number(&mut self) -> Option<u64> {
+        let word = u64::from_le_bytes(*self.bytes.get(self.at..)?.first_chunk()?);
+        if word & 0x80 == 0 {
+            self.at += 1;
+            return Some(word & 0x7f);
+        }
+        let (number, size) = varint::read_word(word)?;
+        self.at += size;
+        Some(number)
+    }
+
+    #[inline(always)]
+    fn time(&mut self) -> Option<i64> {
+        self.time = self.time_beside()?;
+        Some(self.time)
+    }
+
+    #[inline(always)]
+    fn time_beside(&mut self) -> Option<i64> {
+        Some(self.time.wrapping_add(codec::time_difference(self.number()?)?))
+    }
+
+    fn skip_attributes(&mut self) -> Option<()> {
+        for _ in 0..self.number()? {
+            let head = self.number()?;
+            if head & codec::SHARED == 0 {
+                self.time()?;
+                if head & codec::SEQUENCED != 0 {
+                    self.number()?;
+                }
+            }
+            self.number()?;
+        }
+        Some(())
+    }
+
+    /// Passes over what a fact says between its time and its term.
+    #[inline(always)]
+    fn skip_details(&mut self, head: u8) -> Option<()> {
+        if head & codec::SEQUENCE != 0 {
+            self.number()?;
+        }
+        if head & codec::AMOUNT != 0 {
+            self.at += size_of::<u16>();
+            self.number()?;
+        }
+        Some(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::{AttributeFact, Fact, Folded, History, What};
+    use super::*;
+    use crate::event::{Currency, EndReason, Money};
+    use crate::time::Span;
+
+    const ROOM: usize = 47;
+    const TIMEOUT: Span = Span::from_millis(10_000);
+    const LIFECYCLE: Lifecycle =
+        Lifecycle { inactivity_timeout: Some(TIMEOUT), grace_period: Span::from_millis(2_000) };
+
+    /// What the history does with the event, and whether that decides nothing but when the customer runs out.
+    fn slowly(history: &History, event: &Event<'_>, as_of: Option<Instant>) -> (Option<Vec<u8>>, bool) {
+        let quiet = as_of.is_none_or(|as_of| history.only_prolongs(0, event, &LIFECYCLE, as_of));
+        let mut history = history.clone();
+        let changed = history.insert(0, event, LIFECYCLE.inactivity_timeout);
+        (changed.then(|| packed(&history)), quiet)
+    }
+
+    fn event<'a>(time: Instant, sequence: u64, kind: Kind) -> Event<'a> {
+        Event { customer_id: b"c", subscription_id: b"", time, sequence, attributes: Default::default(), kind }
+    }
+
+    fn packed(history: &History) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        codec::encode(history, &mut bytes);
+        bytes
+    }
+
+    fn any_instant() -> impl Strategy<Value = Instant> {
+        prop_oneof![(0i64..60).prop_map(|s| s * 1000), 0i64..60_000].prop_map(Instant::from_millis)
+    }
+
+    fn any_history() -> impl Strategy<Value = History> {
+        let term = prop_oneof![4 => Just(Instant::DISTANT_FUTURE), 1 => any_instant()];
+        let fact = (prop_oneof![19 => Just(0u64), 1 => Just(9)], any_instant(), 0u64..2, 0u8..9, term, any::<bool>());
+        let fact = fact.prop_map(|(subscription, time, sequence, what, term_end, flag)| {
+            let amount = Money { minor_units: 990, currency: Currency::from_code("EUR").expect("a code") };
+            let what = match what {
+                0..5 => What::Started { amount: flag.then_some(amount), term_end, trial: what == 4 && flag },
+                5..7 => What::Renewed { term_end },
+                7 => What::Changed { amount },
+                _ => What::Ended { effective: time, reason: EndReason::Cancelled },
+            };
+            Fact { subscription, time, sequence, what }
+        });
+        let attribute = (any_instant(), 0u64..2, 0u8..2, 0u32..300)
+            .prop_map(|(time, sequence, slot, value)| AttributeFact { time, sequence, slot, value });
+        let folded = (any_instant(), prop::option::of(any_instant()))
+            .prop_map(|(until, first_active)| Folded { until, first_active });
+        (
+            prop::option::weighted(0.2, folded),
+            prop::collection::vec(attribute, 0..3),
+            prop::collection::btree_set(fact, 0..4),
+            prop::collection::vec(any_instant(), 0..5),
+        )
+            .prop_map(|(folded, mut attributes, facts, signs)| {
+                attributes.sort_by_key(|f| (f.time, f.sequence, f.slot, f.value));
+                let mut history = History { folded, attributes, facts: facts.into_iter().collect() };
+                for time in signs {
+                    history.insert_sign(0, time, Some(TIMEOUT));
+                }
+                history
+            })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(50_000))]
+
+        #[test]
+        fn a_sign_in_packed_bytes_is_what_it_is_in_the_history(
+            history in any_history(),
+            time in any_instant(),
+            sequence in 0u64..2,
+            renewed in prop::option::weighted(0.4, prop::option::of(any_instant())),
+            as_of in prop::option::of(any_instant()),
+        ) {
+            let kind = renewed.map_or(Kind::Activity, |term_end| Kind::Renewed { term_end });
+            let event = event(time, sequence, kind);
+            let sign = Sign::of(&event, &LIFECYCLE, as_of).expect("one of the common events");
+            let bytes = packed(&history);
+            if bytes.len() > ROOM {
+                return Ok(());
+            }
+            let mut room = [0xaa; ROOM];
+            room[..bytes.len()].copy_from_slice(&bytes);
+            let before = room;
+            match prolong(&mut room, bytes.len(), sign) {
+                None => {
+                    prop_assert_eq!(&room[..bytes.len()], bytes, "what is not taken changes nothing");
+                    let is_latest = history.facts.iter().all(|f| f.subscription == 0 && f.time < time);
+                    let (after, quiet) = slowly(&history, &event, as_of);
+                    let fits = after.is_some_and(|after| after.len() <= ROOM);
+                    prop_assert!(
+                        !(fits && quiet && is_latest && !history.facts.is_empty()) || history.hides(time),
+                        "the latest word that says nothing new takes no closer look"
+                    );
+                }
+                Some(Prolonged::Unchanged) => {
+                    prop_assert_eq!(slowly(&history, &event, as_of).0, None);
+                    prop_assert_eq!(room, before);
+                }
+                Some(Prolonged::Written(len)) => {
+                    prop_assert_eq!(slowly(&history, &event, as_of), (Some(room[..len].to_vec()), true));
+                    prop_assert!(!history.hides(time));
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,227 @@
+//! Who may come in, and how: the web configuration in force, which a better one takes the place of while serving.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+use anyhow::Result;
+use arc_swap::ArcSwap;
+use axum::extract::{Request, State};
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use tokio_rustls::TlsAcceptor;
+use tracing::{info, warn};
+
+use super::passwords::{Credentials, Passwords, Verdicts};
+use super::tls;
+use super::web_files::{Changes, WebFiles};
+use crate::own_metrics::OwnMetrics;
+use crate::settings::{ClientAuth, ConfigError, RateLimit, WebConfig};
+
+/// How often the files are looked at. A change counts once it has been seen twice.
+const LOOK_INTERVAL: Duration = Duration::from_millis(500);
+
+/// A web configuration in use.
+pub(super) struct Door {
+    pub tls: Option<TlsAcceptor>,
+    /// How many there were before it.
+    pub generation: u64,
+    headers: Vec<(HeaderName, HeaderValue)>,
+    passwords: Passwords,
+    limiter: Option<Limiter>,
+    client_auth: ClientAuth,
+}
+
+impl Door {
+    /// Of no web configuration.
+    fn open(verdicts: &Arc<Verdicts>) -> Self {
+        Self {
+            tls: None,
+            generation: 0,
+            headers: Vec::new(),
+            passwords: Passwords::new(Default::default(), verdicts.clone()),
+            limiter: None,
+            client_auth: ClientAuth::None,
+        }
+    }
+
+    fn new(files: &WebFiles, verdicts: &Arc<Verdicts>) -> Result<Self, ConfigError> {
+        let config = files.parse()?;
+        let header = |(name, value): &(&'static str, String)| {
+            let value = HeaderValue::from_str(value);
+            let what =
+                || ConfigError::remark(format!("the header {name} has a value that HTTP cannot say"), "correct it");
+            Ok((HeaderName::from_bytes(name.as_bytes()).map_err(|_| what())?, value.map_err(|_| what())?))
+        };
+        let server_config = config.tls.as_ref().map(|tls| tls::server_config(tls, files)).transpose()?;
+        Ok(Self {
+            generation: 0,
+            tls: server_config.map(|config| TlsAcceptor::from(Arc::new(config))),
+            headers: config.headers.iter().map(header).collect::<Result<_, ConfigError>>()?,
+            passwords: Passwords::new(config.users, verdicts.clone()),
+            limiter: config.rate_limit.map(Limiter::new),
+            client_auth: config.tls.map_or(ClientAuth::None, |tls| tls.client_auth),
+        })
+    }
+
+    /// What somebody who came in here would no longer need, where there is something.
+    fn opened_by(&self, next: &Self) -> Option<&'static str> {
+        if self.tls.is_some() && next.tls.is_none() {
+            return Some("TLS");
+        }
+        if !self.passwords.is_empty() && next.passwords.is_empty() {
+            return Some("a password");
+        }
+        (next.client_auth < self.client_auth).then_some("the client certificate")
+    }
+}
+
+/// What a web configuration says, once it and all that it names have been checked.
+pub fn check_web_config(path: &Path) -> Result<WebConfig> {
+    let files = WebFiles::read(path);
+    Door::new(&files, &Arc::new(Verdicts::new()?))?;
+    Ok(files.parse()?)
+}
+
+/// The door as it is now. Clones are the same door.
+#[derive(Clone)]
+pub(super) struct InForce {
+    door: Arc<ArcSwap<Door>>,
+    verdicts: Arc<Verdicts>,
+}
+
+impl InForce {
+    /// As the web configuration says, where there is one.
+    pub fn read(path: Option<&Path>) -> Result<(Self, Option<Changes>)> {
+        let verdicts = Arc::new(Verdicts::new()?);
+        let (door, changes) = match path {
+            None => (Door::open(&verdicts), None),
+            Some(path) => {
+                let files = WebFiles::read(path);
+                (Door::new(&files, &verdicts)?, Some(Changes::since(files)))
+            }
+        };
+        Ok((Self { door: Arc::new(ArcSwap::from_pointee(door)), verdicts }, changes))
+    }
+
+    pub fn load(&self) -> Arc<Door> {
+        self.door.load_full()
+    }
+
+    pub fn has_tls(&self) -> bool {
+        self.door.load().tls.is_some()
+    }
+
+    /// Looks at the files for as long as it is polled, and puts what is good in force. What is not, or would open the
+    /// door, is said and left.
+    pub async fn follow(&self, path: &Path, mut changes: Changes, own: &OwnMetrics) {
+        own.web_config_read(Some(SystemTime::now()));
+        let mut tick = tokio::time::interval(LOOK_INTERVAL);
+        loop {
+            tick.tick().await;
+            let path = path.to_owned();
+            // A disk that hangs must not hold up a scrape.
+            let Ok(now) = tokio::task::spawn_blocking(move || WebFiles::read(&path)).await else { continue };
+            let Some(files) = changes.settled(now) else { continue };
+            match self.replacement(files) {
+                Ok(door) => {
+                    self.door.store(Arc::new(door));
+                    own.web_config_read(Some(SystemTime::now()));
+                    info!("the web configuration has changed, and is in force");
+                }
+                Err(error) => {
+                    own.web_config_read(None);
+                    let error = error.to_string().replace('\n', "; ");
+                    warn!("the changed web configuration is not used, the one before stays in force: {error}");
+                }
+            }
+        }
+    }
+
+    fn replacement(&self, files: &WebFiles) -> Result<Door, ConfigError> {
+        let before = self.door.load();
+        let next = Door::new(files, &self.verdicts)?;
+        match before.opened_by(&next) {
+            None => Ok(Door { generation: before.generation + 1, ..next }),
+            Some(what) => Err(ConfigError::remark(
+                format!("nobody would need {what} any more"),
+                "restart churnwatch if that is meant",
+            )),
+        }
+    }
+}
+
+/// What every response carries.
+pub(super) async fn add_headers(State(door): State<InForce>, request: Request, next: Next) -> Response {
+    let mut response = next.run(request).await;
+    for (name, value) in &door.load().headers {
+        response.headers_mut().insert(name, value.clone());
+    }
+    response
+}
+
+/// Lets a request pass, or answers it.
+pub(super) async fn guard(State(door): State<InForce>, request: Request, next: Next) -> Response {
+    let door = door.load();
+    if door.limiter.as_ref().is_some_and(|limiter| !limiter.admits(Instant::now())) {
+        return (StatusCode::TOO_MANY_REQUESTS, "too many requests\n").into_response();
+    }
+    if !door.passwords.is_empty() {
+        let given = request.headers().get(header::AUTHORIZATION);
+        let given = given.and_then(|value| Credentials::from_header(value.as_bytes()));
+        let accepted = match given {
+            Some(given) => door.passwords.accept(given).await,
+            None => false,
+        };
+        if !accepted {
+            let challenge = [(header::WWW_AUTHENTICATE, "Basic realm=\"churnwatch\", charset=\"UTF-8\"")];
+            return (StatusCode::UNAUTHORIZED, challenge, "a name and a password are needed\n").into_response();
+        }
+    }
+    next.run(request).await
+}
+
+/// A bucket of tokens, one of which each request takes.
+struct Limiter {
+    limit: RateLimit,
+    state: Mutex<Bucket>,
+}
+
+struct Bucket {
+    tokens: f64,
+    filled: Instant,
+}
+
+impl Limiter {
+    fn new(limit: RateLimit) -> Self {
+        Self { limit, state: Mutex::new(Bucket { tokens: limit.burst as f64, filled: Instant::now() }) }
+    }
+
+    fn admits(&self, now: Instant) -> bool {
+        let mut bucket = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let gained = now.saturating_duration_since(bucket.filled).as_secs_f64() / self.limit.interval.as_secs_f64();
+        bucket.tokens = (bucket.tokens + gained).min(self.limit.burst as f64);
+        bucket.filled = now.max(bucket.filled);
+        let admitted = bucket.tokens >= 1.0;
+        if admitted {
+            bucket.tokens -= 1.0;
+        }
+        admitted
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bucket_admits_its_burst_and_then_one_each_interval() {
+        let limiter = Limiter::new(RateLimit { interval: Duration::from_secs(2), burst: 3 });
+        let start = Instant::now();
+        let admitted = |after_s: u64| limiter.admits(start + Duration::from_secs(after_s));
+        assert_eq!([0, 0, 0, 0].map(admitted), [true, true, true, false]);
+        assert_eq!([1, 2, 2, 4].map(admitted), [false, true, false, true]);
+        assert_eq!([60, 60, 60, 60].map(admitted), [true, true, true, false], "no more than the burst is saved up");
+    }
+}
