@@ -99,6 +99,7 @@ pub fn read_and_build(
         shard.build_ahead(t);
     }
     let texts_known = shard.texts().len();
+    shard.expect_customers(header.customers);
     let mut customers = 0;
     while customers < header.customers {
         read_frame(input, &mut frame)?;

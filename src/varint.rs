@@ -84,6 +84,7 @@ fn next_eight(bytes: &[u8]) -> u64 {
 }
 
 #[cfg(test)]
+#[allow(clippy::indexing_slicing, clippy::expect_used, reason = "a test that fails says where")]
 mod tests {
     use proptest::prelude::*;
 

@@ -96,6 +96,16 @@ pub enum Prolonged {
     Written(usize),
 }
 
+/// What the facts of a history say, so far as a sign has to know.
+struct Facts {
+    /// Where in the bytes their number is written.
+    count_at: usize,
+    run: Option<Run>,
+    expiry: Expiry,
+    /// Whether nobody has ended the subscription, and none of it is a trial.
+    stands: bool,
+}
+
 /// The last run of signs.
 struct Run {
     first: i64,
@@ -108,57 +118,13 @@ struct Run {
 /// Adds a sign of the subscription without an id to the history in the first `len` bytes of `room`; `None`, and these are
 /// as they were, where that takes a closer look, or more room.
 pub fn prolong<const ROOM: usize>(room: &mut [u8; ROOM], len: usize, sign: Sign<'_>) -> Option<Prolonged> {
-    let mut walk = Walk::new(room);
-    let flags = walk.byte()?;
-    if flags & codec::PLAIN == 0 {
-        return None;
-    }
     let time = sign.time.as_millis();
-    if flags & codec::FOLDED != 0 {
-        if time <= walk.time()? {
-            return None;
-        }
-        if flags & codec::FOLDED_ACTIVE != 0 {
-            walk.time()?;
-        }
-    }
-    if flags & codec::ATTRIBUTES != 0 {
-        walk.skip_attributes()?;
-    }
-    let count_at = walk.at;
-    let count = walk.byte()?;
-    // More facts have a number of two bytes.
-    if count >= 0x7f {
+    let mut walk = Walk::new(room);
+    if walk.head()?.is_some_and(|folded_until| time <= folded_until) {
         return None;
     }
-    let (mut run, mut expiry, mut stands) = (None, Expiry::NONE, true);
-    for _ in 0..count {
-        let head = walk.byte()?;
-        let at = walk.time()?;
-        if head & (codec::SEQUENCE | codec::AMOUNT) != 0 {
-            walk.skip_details(head)?;
-        }
-        match head & codec::KIND {
-            codec::ACTIVITY => {
-                let start = walk.at;
-                let last = walk.time_beside()?;
-                run = Some(Run { first: at, last, start, end: walk.at });
-                expiry.sign(Instant::from_millis(last));
-            }
-            codec::ENDED => {
-                walk.byte()?;
-                walk.number()?;
-                stands = false;
-            }
-            codec::CHANGED => expiry.sign(Instant::from_millis(at)),
-            _ => {
-                let term = if head & codec::TERM != 0 { walk.time_beside()? } else { i64::MAX };
-                expiry.open(Instant::from_millis(at), Instant::from_millis(term));
-                stands &= head & codec::TRIAL == 0;
-            }
-        }
-    }
-    if walk.at != len || count == 0 {
+    let Facts { count_at, run, expiry, stands } = walk.facts()?;
+    if walk.at != len {
         return None;
     }
     let in_run = run.as_ref().is_some_and(|run| run.first <= time && time <= run.last);
@@ -270,6 +236,60 @@ impl Walk {
         Self { bytes, at: 0, time: 0 }
     }
 
+    /// Passes over what stands before the facts, and tells until when they are folded.
+    #[inline(always)]
+    fn head(&mut self) -> Option<Option<i64>> {
+        let flags = self.byte()?;
+        if flags & codec::PLAIN == 0 {
+            return None;
+        }
+        let folded_until = if flags & codec::FOLDED != 0 { Some(self.time()?) } else { None };
+        if flags & codec::FOLDED_ACTIVE != 0 {
+            self.time()?;
+        }
+        if flags & codec::ATTRIBUTES != 0 {
+            self.skip_attributes()?;
+        }
+        Some(folded_until)
+    }
+
+    #[inline(always)]
+    fn facts(&mut self) -> Option<Facts> {
+        let mut facts = Facts { count_at: self.at, run: None, expiry: Expiry::NONE, stands: true };
+        let count = self.byte()?;
+        // One more and their number would have two bytes.
+        if !(1..0x7f).contains(&count) {
+            return None;
+        }
+        for _ in 0..count {
+            let head = self.byte()?;
+            let at = self.time()?;
+            if head & (codec::SEQUENCE | codec::AMOUNT) != 0 {
+                self.skip_details(head)?;
+            }
+            match head & codec::KIND {
+                codec::ACTIVITY => {
+                    let start = self.at;
+                    let last = self.time_beside()?;
+                    facts.run = Some(Run { first: at, last, start, end: self.at });
+                    facts.expiry.sign(Instant::from_millis(last));
+                }
+                codec::ENDED => {
+                    self.byte()?;
+                    self.number()?;
+                    facts.stands = false;
+                }
+                codec::CHANGED => facts.expiry.sign(Instant::from_millis(at)),
+                _ => {
+                    let term = if head & codec::TERM != 0 { self.time_beside()? } else { i64::MAX };
+                    facts.expiry.open(Instant::from_millis(at), Instant::from_millis(term));
+                    facts.stands &= head & codec::TRIAL == 0;
+                }
+            }
+        }
+        Some(facts)
+    }
+
     #[inline(always)]
     fn byte(&mut self) -> Option<u8> {
         let byte = *self.bytes.get(self.at)?;
@@ -329,6 +349,7 @@ impl Walk {
 }
 
 #[cfg(test)]
+#[allow(clippy::indexing_slicing, clippy::expect_used, reason = "a test that fails says where")]
 mod tests {
     use proptest::prelude::*;
 

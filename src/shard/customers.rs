@@ -16,6 +16,8 @@ pub type CustomerKey = [u8; 16];
 pub type CustomerId = u32;
 
 const SEGMENTS: usize = 256;
+/// By how much a segment grows at most for customers that are foreseen.
+const FORESEEN: usize = 8;
 const CHUNK: usize = 1024;
 const INLINE: usize = 47;
 /// By how many bytes a history that does not lie in its record grows.
@@ -38,13 +40,28 @@ pub struct Customers {
     spilled: Vec<Vec<u8>>,
     free: Vec<u32>,
     len: usize,
+    /// How many there will be, where that is foreseen.
+    expected: usize,
     frozen: Frozen,
 }
 
 impl Customers {
     pub fn new() -> Self {
         let index = (0..SEGMENTS).map(|_| HashTable::new()).collect();
-        Self { chunks: Vec::new(), index, spilled: Vec::new(), free: Vec::new(), len: 0, frozen: Frozen::default() }
+        Self {
+            chunks: Vec::new(),
+            index,
+            spilled: Vec::new(),
+            free: Vec::new(),
+            len: 0,
+            expected: 0,
+            frozen: Frozen::default(),
+        }
+    }
+
+    /// Foresees so many customers. It is a hint: what is allocated stays in proportion to those that come.
+    pub fn expect(&mut self, customers: u64) {
+        self.expected = usize::try_from(customers).unwrap_or(usize::MAX);
     }
 
     pub fn len(&self) -> usize {
@@ -73,7 +90,13 @@ impl Customers {
         if let Some(chunk) = chunks.last_mut() {
             chunk.push(new);
         }
-        segment.insert_unique(hash, id, |&id| spread(&record(chunks, id).key));
+        let hash_of = |&id: &CustomerId| spread(&record(chunks, id).key);
+        if segment.len() == segment.capacity() {
+            // To grow is to look at every record once more.
+            let foreseen = (self.expected / SEGMENTS * 9 / 8).min(FORESEEN * segment.len());
+            segment.reserve(foreseen.saturating_sub(segment.len()).max(1), hash_of);
+        }
+        segment.insert_unique(hash, id, hash_of);
         self.len += 1;
         id
     }

@@ -78,6 +78,11 @@ impl Shard {
         shard
     }
 
+    /// Foresees so many customers, whether they come or not.
+    pub(crate) fn expect_customers(&mut self, customers: u64) {
+        self.customers.expect(customers);
+    }
+
     /// Gives the next text its number; false if it has one.
     pub(crate) fn add_text(&mut self, text: &str) -> bool {
         let expected = self.values.len();

@@ -239,7 +239,7 @@ pub struct Customer<'a> {
 }
 
 impl<'a> Customer<'a> {
-    fn new(definitions: &'a Definitions, as_of: Instant, events: BTreeMap<&'a str, Vec<Event<'a>>>) -> Self {
+    fn new(definitions: &'a Definitions, as_of: Instant, events: BTreeMap<&'a [u8], Vec<Event<'a>>>) -> Self {
         let mut subscriptions = Vec::new();
         for (_, mut events) in events {
             events.sort_by_key(order);
