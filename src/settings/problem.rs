@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use miette::{GraphicalReportHandler, GraphicalTheme, LabeledSpan, MietteDiagnostic, NamedSource, Report};
 
 use super::librdkafka::is_secret;
+use super::schema::{LIBRDKAFKA, SECTIONS};
 
 /// Where a value comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,29 +61,34 @@ pub enum ConfigError {
 pub struct Invalid {
     file: String,
     text: String,
-    /// Whether a report shows the lines that are wrong.
-    lines_shown: bool,
+    /// Bytes of which a report shows no line: all, or those that may hold secrets under any name.
+    hidden: Vec<Range<usize>>,
     problems: Vec<Problem>,
 }
 
 impl ConfigError {
     pub(super) fn invalid(file: &str, text: &str, problems: Vec<Problem>) -> Self {
-        Self::of(file, redact(text), true, problems)
+        let hidden = client_properties(text);
+        let mut text = redact(text);
+        for range in &hidden {
+            text.replace_range(range.clone(), &stars(&text[range.clone()]));
+        }
+        Self::of(file, text, hidden, problems)
     }
 
     /// Of a file of which no line is shown, as it may hold secrets anywhere.
     pub(super) fn without_lines(file: &str, text: &str, problems: Vec<Problem>) -> Self {
-        Self::of(file, text.to_owned(), false, problems)
+        Self::of(file, text.to_owned(), std::iter::once(0..usize::MAX).collect(), problems)
     }
 
-    fn of(file: &str, text: String, lines_shown: bool, mut problems: Vec<Problem>) -> Self {
+    fn of(file: &str, text: String, hidden: Vec<Range<usize>>, mut problems: Vec<Problem>) -> Self {
         problems.sort_by_key(|p| match &p.origin {
             Origin::File(span) => (0, span.start),
             _ => (1, 0),
         });
         // One mistake found twice, by two checks of the same value, is one problem.
         problems.dedup();
-        Self::Invalid(Invalid { file: file.to_owned(), text, lines_shown, problems })
+        Self::Invalid(Invalid { file: file.to_owned(), text, hidden, problems })
     }
 
     /// One remark about settings that are valid in themselves, without a place.
@@ -97,7 +103,7 @@ impl ConfigError {
         let handler = GraphicalReportHandler::new_themed(theme).with_context_lines(1).with_width(120);
         let mut out = String::new();
         for problem in &invalid.problems {
-            let Some(span) = problem.span().filter(|_| invalid.lines_shown) else {
+            let Some(span) = problem.span().filter(|span| invalid.shows(span)) else {
                 out += &invalid.line(problem);
                 out.push('\n');
                 continue;
@@ -128,6 +134,11 @@ impl fmt::Debug for Invalid {
 }
 
 impl Invalid {
+    /// Whether a report may show the lines that these bytes are in.
+    fn shows(&self, span: &Range<usize>) -> bool {
+        !self.hidden.iter().any(|hidden| hidden.start <= span.end && span.start < hidden.end)
+    }
+
     /// `file:line:column: message; remedy`.
     fn line(&self, problem: &Problem) -> String {
         let place = match &problem.origin {
@@ -184,7 +195,7 @@ fn redact(text: &str) -> String {
         };
         let (shown, hidden) = line.split_at(start);
         out += shown;
-        out.extend(hidden.bytes().map(|b| if b.is_ascii_whitespace() { b as char } else { '*' }));
+        out += &stars(hidden);
         open_quote = match open_quote {
             Some(quote) if hidden.contains(quote) => None,
             Some(quote) => Some(quote),
@@ -192,6 +203,39 @@ fn redact(text: &str) -> String {
         };
     }
     out
+}
+
+/// Stars in place of everything but white space, byte for byte.
+fn stars(text: &str) -> String {
+    text.bytes().map(|b| if b.is_ascii_whitespace() { b as char } else { '*' }).collect()
+}
+
+/// The lines that give properties of the Kafka client, in which a misspelt name, or a value in the wrong place, may be
+/// a secret: from where the table is named to the next table. Lines, for the same reason as above.
+fn client_properties(text: &str) -> Vec<Range<usize>> {
+    let mut found: Vec<Range<usize>> = Vec::new();
+    let (mut start, mut inside) = (0, false);
+    for line in text.split_inclusive('\n') {
+        let code = line.trim();
+        let names_it = code.contains(LIBRDKAFKA) && !code.starts_with('#');
+        // A list's line begins like that, too, but not with a section's name.
+        let table = code.trim_start_matches('[').split([']', '.']).next().unwrap_or_default().trim();
+        let is_table = code.starts_with('[') && SECTIONS.iter().any(|section| section.name == table);
+        let end = start + line.len();
+        if names_it || inside && !is_table {
+            // The table's own line says nothing.
+            let from = if names_it && is_table && code.ends_with(']') { end } else { start };
+            match found.last_mut() {
+                Some(last) if inside && last.end == start => last.end = end,
+                _ => found.push(from..end),
+            }
+            inside = true;
+        } else {
+            inside = false;
+        }
+        start = end;
+    }
+    found
 }
 
 /// The text with what stands before `@` or behind `?` in a URL starred out, byte for byte.
@@ -202,7 +246,6 @@ pub(super) fn without_userinfo(text: &str) -> String {
     let (url, after) = rest.split_at(end);
     let (hidden, shown) = url.split_at(url.rfind('@').unwrap_or(0));
     let (shown, query) = shown.split_at(shown.find('?').map_or(shown.len(), |i| i + 1));
-    let stars = |text: &str| "*".repeat(text.len());
     format!("{scheme}{}{shown}{}{}", stars(hidden), stars(query), without_userinfo(after))
 }
 
@@ -239,6 +282,22 @@ mod tests {
     fn secrets_of_several_lines_are_starred_out_to_their_end() {
         let text = "ssl.key.pem = \"\"\"\nBEGIN\nEND\n\"\"\"\nb = 2\n";
         assert_eq!(redact(text), "ssl.key.pem = ***\n*****\n***\n***\nb = 2\n");
+    }
+
+    #[test]
+    fn the_lines_of_the_clients_properties_are_told_in_any_form() {
+        for (text, shown) in [
+            ("a = 1\n[kafka.librdkafka]\nb = 2\n\n[windows]\nc = 3\n", "a = 1\n[kafka.librdkafka]\n[windows]\nc = 3\n"),
+            ("[kafka]\nlibrdkafka.b = 2\nc = 3\n[[groupings]]\nd = 4\n", "[kafka]\n[[groupings]]\nd = 4\n"),
+            ("[kafka]\nlibrdkafka = { b = '''\n[x]\n''' }\n[ windows ]\n", "[kafka]\n[ windows ]\n"),
+            ("[kafka.librdkafka]\nb = [\n[\"c\"],\n[2]\n]\n[time]", "[kafka.librdkafka]\n[time]"),
+            ("[kafka.librdkafka\nb = 2", ""),
+            ("# librdkafka\na = 1\n", "# librdkafka\na = 1\n"),
+        ] {
+            let mut rest = text.to_owned();
+            client_properties(text).into_iter().rev().for_each(|range| rest.replace_range(range, ""));
+            assert_eq!(rest, shown, "{text}");
+        }
     }
 
     #[test]

@@ -415,11 +415,12 @@ fn secrets_come_from_files_and_are_shown_nowhere() {
         "sasl.password = 'hunter2' x\n",
         "sasl.password = ['hunter2']\n",
         "sasl.passwor = 'hunter2'\nx.password = 'hunter2'\n",
+        "sasl.passwor: hunter2==\n",
+        "x = 1\nhunter2\n[windows]\n",
     ] {
         let error = of(&format!("[kafka.librdkafka]\n{broken}")).unwrap_err();
         let shown = format!("{error} {error:?} {} ", error.report(false));
-        let hidden = shown.replace("sasl.passwor = 'hunter2'", "");
-        assert!(!hidden.contains("hunter2"), "{hidden}");
+        assert!(!shown.contains("hunter2") && shown.contains("c.toml:"), "{shown}");
     }
 }
 
