@@ -3,6 +3,7 @@
 
 mod connections;
 mod door;
+mod exposition;
 mod pages;
 mod passwords;
 mod tls;
@@ -10,7 +11,7 @@ mod web_files;
 
 use std::convert::Infallible;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -18,6 +19,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use axum::body::Body;
+use axum::http::{HeaderValue, header};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
@@ -33,13 +35,16 @@ use crate::settings;
 
 pub use connections::Limits;
 use connections::{Connections, Progress, Watched};
-use door::InForce;
 pub use door::check_web_config;
+use door::{InForce, Peer};
+use exposition::Scrapes;
 use pages::Pages;
 use web_files::Changes;
 
 /// For open requests to be answered once the process ends.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
+/// Before another connection is accepted where one could not be.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 const MAX_HEADER_BYTES: usize = 16 * 1024;
 /// The first byte of a TLS handshake.
 const HANDSHAKE: u8 = 0x16;
@@ -108,7 +113,8 @@ impl Server {
             .build()
             .context("cannot start the HTTP server")?;
         let (stop, stopped) = oneshot::channel();
-        let serving = Serving { pages: Pages { published, own }, door: door.clone(), listen, changes };
+        let scrapes = Scrapes::new(listen.limits.max_scrapes);
+        let serving = Serving { pages: Pages { published, own, scrapes }, door: door.clone(), listen, changes };
         let serve = move || {
             runtime.block_on(async move {
                 match TcpListener::from_std(listener) {
@@ -196,6 +202,7 @@ async fn accept(listener: &TcpListener, pages: Pages, door: &InForce, limits: Li
     let router = pages::router(pages, door.clone());
     let connections = Connections::new(limits);
     let mut sweep = tokio::time::interval(connections.sweep_interval());
+    let mut complained = false;
     loop {
         let accepted = tokio::select! {
             _ = sweep.tick() => {
@@ -204,25 +211,64 @@ async fn accept(listener: &TcpListener, pages: Pages, door: &InForce, limits: Li
             }
             accepted = listener.accept() => accepted,
         };
-        let Ok((stream, _)) = accepted else {
-            // Out of file descriptors, most likely; connections that end free some.
-            tracing::debug!("an HTTP connection could not be accepted");
-            tokio::time::sleep(Duration::from_millis(100)).await;
-            continue;
+        let (stream, peer) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                complain(&error, &mut complained);
+                // Connections that end free what is missing.
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
         };
-        let (router, watcher, door) = (router.clone(), graceful.watcher(), door.load());
-        connections.admit(door.generation, |progress| async move {
-            match &door.tls {
-                None => connection(stream, router, watcher, progress).await,
+        let (watcher, now) = (graceful.watcher(), door.load());
+        let admitted =
+            Admitted { router: router.clone(), door: door.clone(), generation: now.generation, peer: peer.ip() };
+        connections.admit(now.generation, |progress| async move {
+            match &now.tls {
+                None => connection(stream, admitted, watcher, progress).await,
                 Some(tls) => match shake_hands(tls, stream).await {
                     Ok(stream) => {
                         progress.shaken_hands();
-                        connection(stream, router, watcher, progress).await;
+                        connection(stream, admitted, watcher, progress).await;
                     }
                     Err(error) => tracing::debug!("a TLS handshake failed: {error}"),
                 },
             }
         });
+    }
+}
+
+/// Warns once: what is missing may come and go many times a second.
+fn complain(error: &io::Error, complained: &mut bool) {
+    if *complained || error.kind() == io::ErrorKind::ConnectionAborted {
+        tracing::debug!("an HTTP connection could not be accepted: {error}");
+    } else {
+        *complained = true;
+        tracing::warn!(
+            "an HTTP connection could not be accepted: {error}; allow more open files (LimitNOFILE, ulimit -n) if \
+             that is what is missing. It is not said again"
+        );
+    }
+}
+
+/// What a connection came in to.
+struct Admitted {
+    router: axum::Router,
+    door: InForce,
+    /// Of the web configuration in force then.
+    generation: u64,
+    peer: IpAddr,
+}
+
+impl Admitted {
+    async fn answer(self: Arc<Self>, mut request: hyper::Request<hyper::body::Incoming>) -> hyper::Response<Body> {
+        request.extensions_mut().insert(Peer(self.peer));
+        let Ok(mut response) = self.router.clone().oneshot(request.map(Body::new)).await;
+        if self.door.load().generation != self.generation {
+            // Who goes on asking shows what the new one wants to see, too.
+            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        response
     }
 }
 
@@ -248,17 +294,14 @@ async fn shake_hands(
 /// Answers the requests of a connection.
 async fn connection<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     stream: S,
-    router: axum::Router,
+    admitted: Admitted,
     watcher: Watcher,
     progress: Arc<Progress>,
 ) {
-    let answering = progress.clone();
-    let service = service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
-        let (router, asked) = (router.clone(), answering.asked());
-        async move {
-            let response = router.oneshot(request.map(Body::new)).await?;
-            Ok::<_, Infallible>(response.map(|body| asked.answered_by(body)))
-        }
+    let (admitted, answering) = (Arc::new(admitted), progress.clone());
+    let service = service_fn(move |request| {
+        let (answer, asked) = (admitted.clone().answer(request), answering.asked());
+        async move { Ok::<_, Infallible>(answer.await.map(|body| asked.answered_by(body))) }
     });
     let mut builder = http1::Builder::new();
     builder.max_buf_size(MAX_HEADER_BYTES);

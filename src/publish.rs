@@ -1,7 +1,7 @@
 //! What is published: the texts that scrapes are answered with, and whether the process is ready and well.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant as MonotonicInstant};
 
 use arc_swap::ArcSwap;
@@ -9,9 +9,11 @@ use arc_swap::ArcSwap;
 use crate::own_metrics::{ProcessState, process_page};
 use crate::readings::Readings;
 use crate::time::Instant;
+use gzip::Beginning;
 
 pub(crate) mod backfill;
 pub(crate) mod catching_up;
+pub(crate) mod gzip;
 pub(crate) mod rounds;
 pub(crate) mod topics;
 
@@ -34,12 +36,13 @@ pub struct Published {
 #[derive(Default)]
 pub struct Page {
     /// The cohort gauges ([`crate::gauges::cohort_page`]); empty while nothing may be published.
-    pub cohort_text: String,
+    pub cohort_text: Arc<str>,
     /// The gauges of what comes and goes ([`process_page`]).
-    pub process_text: String,
+    pub process_text: Arc<str>,
     /// The numbers behind the cohort gauges, for who wants them as numbers; `None` while withheld.
     pub publication: Option<Publication>,
     state: ProcessState,
+    compressed: OnceLock<Beginning>,
 }
 
 impl Page {
@@ -47,7 +50,13 @@ impl Page {
     pub fn published(publication: Publication, cohort_text: String, mut state: ProcessState) -> Self {
         state.as_of = Some(publication.as_of);
         state.partitions.iter_mut().for_each(|partition| partition.published = true);
-        Self { cohort_text, process_text: process_page(&state), publication: Some(publication), state }
+        Self {
+            cohort_text: cohort_text.into(),
+            process_text: process_page(&state).into(),
+            publication: Some(publication),
+            state,
+            compressed: OnceLock::new(),
+        }
     }
 
     /// Without cohort gauges: absent, never wrong.
@@ -55,7 +64,17 @@ impl Page {
         state.as_of = None;
         state.history_start = None;
         state.partitions.iter_mut().for_each(|partition| partition.published = false);
-        Self { process_text: process_page(&state), state, ..Self::default() }
+        Self { process_text: process_page(&state).into(), state, ..Self::default() }
+    }
+
+    /// The texts compressed, once somebody has had that done.
+    pub(crate) fn compressed(&self) -> Option<&Beginning> {
+        self.compressed.get()
+    }
+
+    /// Compresses the texts, unless it is done. A large page takes a good part of a second.
+    pub(crate) fn compress(&self) {
+        self.compressed.get_or_init(|| Beginning::of(&[&self.cohort_text, &self.process_text]));
     }
 }
 

@@ -22,6 +22,8 @@ pub struct Limits {
     /// For a request to be answered, and the answer to be taken.
     pub answer: Duration,
     pub max_connections: usize,
+    /// Of the metrics, that are not taken yet.
+    pub max_scrapes: usize,
 }
 
 impl Default for Limits {
@@ -32,12 +34,13 @@ impl Default for Limits {
             idle: Duration::from_secs(75),
             answer: Duration::from_secs(30),
             max_connections: 256,
+            max_scrapes: 40,
         }
     }
 }
 
 /// What a connection is at.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
     Idle,
     /// `made`: all of the answer is made, and some of it may still have to be taken.
@@ -267,11 +270,17 @@ impl Connections {
 }
 
 impl Open {
-    /// Closes the connection that has waited longest for its header; where there is none, for anything else.
+    /// Closes the connection that has waited longest for its header; where there is none, the one idle for longest;
+    /// and only then one that is being answered.
     fn evict(&mut self) -> Option<()> {
         let candidates = self.connections.iter().map(|(number, connection)| {
             let (phase, since) = *connection.progress.now();
-            (phase != Phase::Header, since, *number)
+            let spared = match phase {
+                Phase::Header => 0,
+                Phase::Idle => 1,
+                Phase::Answering { .. } => 2,
+            };
+            (spared, since, *number)
         });
         let (.., number) = candidates.min()?;
         self.connections.remove(&number)?.task.abort();

@@ -1,11 +1,13 @@
 //! Who may come in, and how: the web configuration in force, which a better one takes the place of while serving.
 
+use std::net::IpAddr;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::Result;
 use arc_swap::ArcSwap;
+use axum::Extension;
 use axum::extract::{Request, State};
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware::Next;
@@ -13,7 +15,8 @@ use axum::response::{IntoResponse, Response};
 use tokio_rustls::TlsAcceptor;
 use tracing::{info, warn};
 
-use super::passwords::{Credentials, Passwords, Verdicts};
+use super::pages::is_probe;
+use super::passwords::{Credentials, Judgement, Passwords, Verdicts};
 use super::tls;
 use super::web_files::{Changes, WebFiles};
 use crate::own_metrics::OwnMetrics;
@@ -31,7 +34,12 @@ pub(super) struct Door {
     passwords: Passwords,
     limiter: Option<Limiter>,
     client_auth: ClientAuth,
+    client_allowed_sans: Vec<String>,
 }
+
+/// The address that a request comes from.
+#[derive(Clone, Copy)]
+pub(super) struct Peer(pub IpAddr);
 
 impl Door {
     /// Of no web configuration.
@@ -43,6 +51,7 @@ impl Door {
             passwords: Passwords::new(Default::default(), verdicts.clone()),
             limiter: None,
             client_auth: ClientAuth::None,
+            client_allowed_sans: Vec::new(),
         }
     }
 
@@ -61,7 +70,8 @@ impl Door {
             headers: config.headers.iter().map(header).collect::<Result<_, ConfigError>>()?,
             passwords: Passwords::new(config.users, verdicts.clone()),
             limiter: config.rate_limit.map(Limiter::new),
-            client_auth: config.tls.map_or(ClientAuth::None, |tls| tls.client_auth),
+            client_auth: config.tls.as_ref().map_or(ClientAuth::None, |tls| tls.client_auth),
+            client_allowed_sans: config.tls.map(|tls| tls.client_allowed_sans).unwrap_or_default(),
         })
     }
 
@@ -73,7 +83,11 @@ impl Door {
         if !self.passwords.is_empty() && next.passwords.is_empty() {
             return Some("a password");
         }
-        (next.client_auth < self.client_auth).then_some("the client certificate")
+        if next.client_auth < self.client_auth {
+            return Some("the client certificate");
+        }
+        let any_name = !self.client_allowed_sans.is_empty() && next.client_allowed_sans.is_empty();
+        any_name.then_some("one of client_allowed_sans")
     }
 }
 
@@ -162,21 +176,35 @@ pub(super) async fn add_headers(State(door): State<InForce>, request: Request, n
 }
 
 /// Lets a request pass, or answers it.
-pub(super) async fn guard(State(door): State<InForce>, request: Request, next: Next) -> Response {
+pub(super) async fn guard(
+    State(door): State<InForce>,
+    Extension(Peer(peer)): Extension<Peer>,
+    request: Request,
+    next: Next,
+) -> Response {
     let door = door.load();
-    if door.limiter.as_ref().is_some_and(|limiter| !limiter.admits(Instant::now())) {
+    let limiter = door.limiter.as_ref().filter(|_| !is_probe(request.uri().path()));
+    if limiter.is_some_and(|limiter| !limiter.admits(Instant::now())) {
         return (StatusCode::TOO_MANY_REQUESTS, "too many requests\n").into_response();
     }
     if !door.passwords.is_empty() {
         let given = request.headers().get(header::AUTHORIZATION);
         let given = given.and_then(|value| Credentials::from_header(value.as_bytes()));
-        let accepted = match given {
-            Some(given) => door.passwords.accept(given).await,
-            None => false,
+        let judgement = match given {
+            Some(given) => door.passwords.judge(given, peer).await,
+            None => Judgement::Wrong,
         };
-        if !accepted {
-            let challenge = [(header::WWW_AUTHENTICATE, "Basic realm=\"churnwatch\", charset=\"UTF-8\"")];
-            return (StatusCode::UNAUTHORIZED, challenge, "a name and a password are needed\n").into_response();
+        match judgement {
+            Judgement::Right => {}
+            Judgement::Wrong => {
+                let challenge = [(header::WWW_AUTHENTICATE, "Basic realm=\"churnwatch\", charset=\"UTF-8\"")];
+                return (StatusCode::UNAUTHORIZED, challenge, "a name and a password are needed\n").into_response();
+            }
+            Judgement::Busy => {
+                let retry = [(header::RETRY_AFTER, "1")];
+                let text = "another password from your address is being checked\n";
+                return (StatusCode::TOO_MANY_REQUESTS, retry, text).into_response();
+            }
         }
     }
     next.run(request).await
@@ -213,7 +241,45 @@ impl Limiter {
 
 #[cfg(test)]
 mod tests {
+    use axum::Router;
+    use axum::body::Body;
+    use axum::middleware::from_fn_with_state;
+    use axum::routing::get;
+    use base64::Engine as _;
+    use base64::engine::general_purpose::STANDARD;
+    use futures_util::FutureExt as _;
+    use tower::ServiceExt as _;
+
     use super::*;
+
+    #[test]
+    fn a_password_is_put_off_while_another_one_of_the_same_address_is_checked() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("web.yml");
+        let hash = bcrypt::hash("right", 4).unwrap();
+        std::fs::write(&path, format!("basic_auth_users:\n  alice: {hash}\n")).unwrap();
+        let (door, _) = InForce::read(Some(&path)).unwrap();
+        let turn = door.verdicts.turn.clone().try_acquire_owned().unwrap();
+        let router = Router::new().route("/", get(|| async { "in" })).layer(from_fn_with_state(door, guard));
+        let ask = |password: &str, last: u8| {
+            let credentials = format!("Basic {}", STANDARD.encode(format!("alice:{password}")));
+            let request = Request::builder().uri("/").header(header::AUTHORIZATION, credentials);
+            let request = request.extension(Peer(IpAddr::from([10, 0, 0, last]))).body(Body::empty()).unwrap();
+            Box::pin(router.clone().oneshot(request))
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(async {
+            let mut wrong = ask("wrong", 1);
+            assert!((&mut wrong).now_or_never().is_none(), "it waits for its turn");
+            let put_off = ask("right", 1).now_or_never().unwrap().unwrap();
+            assert_eq!(put_off.status(), StatusCode::TOO_MANY_REQUESTS);
+            assert!(put_off.headers().contains_key(header::RETRY_AFTER));
+            drop(turn);
+            let (wrong, of_another) = futures_util::future::join(wrong, ask("right", 2)).await;
+            assert_eq!(wrong.unwrap().status(), StatusCode::UNAUTHORIZED);
+            assert_eq!(of_another.unwrap().status(), StatusCode::OK);
+        });
+    }
 
     #[test]
     fn a_bucket_admits_its_burst_and_then_one_each_interval() {

@@ -1,4 +1,4 @@
-//! The pages: the last published metrics, health and readiness.
+//! The pages, and the door before them: the last published metrics, health and readiness.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,16 +9,13 @@ use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware::from_fn_with_state;
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::get;
-use tower_http::compression::CompressionLayer;
 use tower_http::set_header::SetResponseHeaderLayer;
 use tower_http::timeout::TimeoutLayer;
 
 use super::door::{self, InForce};
+use super::exposition::{Scrapes, metrics};
 use crate::own_metrics::OwnMetrics;
 use crate::publish::{Published, Readiness};
-
-/// Of the exposition format; Prometheus 3 refuses a shorter one.
-const EXPOSITION_CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// For what makes the answer.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
@@ -27,6 +24,12 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 pub(super) struct Pages {
     pub published: Arc<Published>,
     pub own: OwnMetrics,
+    pub scrapes: Scrapes,
+}
+
+/// Whose answer a rate limit does not count: a probe that meets 429 would have the process restarted.
+pub(super) fn is_probe(path: &str) -> bool {
+    ["/healthz", "/-/healthy", "/readyz", "/-/ready"].contains(&path)
 }
 
 /// What is behind the door, and the door.
@@ -45,16 +48,9 @@ pub(super) fn router(pages: Pages, door: InForce) -> Router {
         .with_state(pages)
         .layer(from_fn_with_state(door.clone(), door::guard))
         .layer(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, REQUEST_TIMEOUT))
-        .layer(CompressionLayer::new())
         .layer(header(header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
         .layer(header(header::CACHE_CONTROL, "no-store"))
         .layer(from_fn_with_state(door, door::add_headers))
-}
-
-async fn metrics(State(pages): State<Pages>) -> Response {
-    let page = pages.published.page();
-    let text = [&*page.cohort_text, &*page.process_text, &*pages.own.page()].concat();
-    ([(header::CONTENT_TYPE, EXPOSITION_CONTENT_TYPE)], text).into_response()
 }
 
 async fn healthy(State(pages): State<Pages>) -> Response {

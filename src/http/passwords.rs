@@ -1,8 +1,11 @@
-//! Names and passwords against bcrypt hashes: off the server's thread, one at a time, and each only once.
+//! Names and passwords against bcrypt hashes: off the server's thread, one at a time, each only once, and of each
+//! address one at a time: who tries many keeps others waiting for one.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::hash::Hasher as _;
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::Context as _;
@@ -51,26 +54,27 @@ impl Passwords {
     }
 
     /// Whether they are a user's. A name that nobody has costs as much as a wrong password.
-    pub async fn accept(&self, given: Credentials) -> bool {
+    pub async fn judge(&self, given: Credentials, peer: IpAddr) -> Judgement {
         let known = self.users.get(&given.user);
-        let Some(hash) = known.or_else(|| self.decoy(&given.user)) else { return false };
+        let Some(hash) = known.or_else(|| self.decoy(&given.user)) else { return Judgement::Wrong };
         let question = self.verdicts.question(&given, hash);
-        if let Some(verdict) = self.verdicts.answer(question) {
-            return verdict;
+        if let Some(right) = self.verdicts.answer(question) {
+            return right.into();
         }
-        let Ok(permit) = self.verdicts.turn.clone().acquire_owned().await else { return false };
-        if let Some(verdict) = self.verdicts.answer(question) {
-            return verdict;
+        let Some(place) = self.verdicts.place(peer, question) else { return Judgement::Busy };
+        let Ok(permit) = self.verdicts.turn.clone().acquire_owned().await else { return Judgement::Wrong };
+        if let Some(right) = self.verdicts.answer(question) {
+            return right.into();
         }
         let (verdicts, hash, known) = (self.verdicts.clone(), hash.clone(), known.is_some());
         // It goes on, and is remembered, also where the request has ended meanwhile.
         let check = tokio::task::spawn_blocking(move || {
             let right = bcrypt::verify(&given.password, hash.as_str()).unwrap_or(false) && known;
             verdicts.remember(question, right);
-            drop(permit);
+            drop((place, permit));
             right
         });
-        check.await.unwrap_or(false)
+        check.await.unwrap_or(false).into()
     }
 
     /// Some user's hash, always the same for the same name.
@@ -80,12 +84,56 @@ impl Passwords {
     }
 }
 
+/// What is said of a name and a password.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Judgement {
+    Right,
+    Wrong,
+    /// Others from the same address are being checked.
+    Busy,
+}
+
+impl From<bool> for Judgement {
+    fn from(right: bool) -> Self {
+        if right { Self::Right } else { Self::Wrong }
+    }
+}
+
 /// What was found out, by a keyed hash of what was asked. It outlives a change of the web configuration: what a new
 /// hash makes wrong is another question.
 pub(super) struct Verdicts {
     key: [u8; 16],
     known: Mutex<Known>,
-    turn: Arc<Semaphore>,
+    /// To check something.
+    pub turn: Arc<Semaphore>,
+    /// By address: what waits to be checked, or is being checked, and how many requests want to know it.
+    asked: Mutex<BTreeMap<IpAddr, (u128, usize)>>,
+}
+
+/// A request's place among those that want something checked.
+struct Place {
+    network: IpAddr,
+    verdicts: Arc<Verdicts>,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut asked = self.verdicts.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Entry::Occupied(mut entry) = asked.entry(self.network) {
+            entry.get_mut().1 -= 1;
+            if entry.get().1 == 0 {
+                entry.remove();
+            }
+        }
+    }
+}
+
+/// What one client may well have all of: an IPv4 address, or 64 bits of an IPv6 one.
+fn network(peer: IpAddr) -> IpAddr {
+    match peer.to_canonical() {
+        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)).into(),
+        address => address,
+    }
 }
 
 /// Apart from one another, so that no flood of wrong passwords makes a right one be forgotten.
@@ -106,7 +154,19 @@ impl Verdicts {
     pub fn new() -> anyhow::Result<Self> {
         let mut key = [0; 16];
         getrandom::fill(&mut key).context("the system gives no random bytes")?;
-        Ok(Self { key, known: Mutex::default(), turn: Arc::new(Semaphore::new(1)) })
+        Ok(Self { key, known: Mutex::default(), turn: Arc::new(Semaphore::new(1)), asked: Mutex::default() })
+    }
+
+    /// None where the same address already asks something else.
+    fn place(self: &Arc<Self>, peer: IpAddr, question: u128) -> Option<Place> {
+        let network = network(peer);
+        let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        let (theirs, requests) = asked.entry(network).or_insert((question, 0));
+        if *theirs != question {
+            return None;
+        }
+        *requests += 1;
+        Some(Place { network, verdicts: self.clone() })
     }
 
     fn question(&self, given: &Credentials, hash: &PasswordHash) -> u128 {
@@ -140,7 +200,11 @@ impl Verdicts {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt as _;
+
     use super::*;
+
+    const PEER: IpAddr = IpAddr::V6(Ipv6Addr::LOCALHOST);
     use crate::settings::parse_web_config;
 
     /// `alice` with the password `secret`, `bob` with the password `other`.
@@ -153,7 +217,7 @@ mod tests {
     fn accepts(passwords: &Passwords, user: &str, password: &str) -> bool {
         let given = Credentials { user: user.to_owned(), password: password.to_owned() };
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        runtime.block_on(passwords.accept(given))
+        runtime.block_on(passwords.judge(given, PEER)) == Judgement::Right
     }
 
     fn remembered(verdicts: &Verdicts) -> (usize, usize) {
@@ -196,6 +260,42 @@ mod tests {
         }
         assert!(accepts(&passwords, "alice", "secret"));
         assert_eq!(remembered(&verdicts), (1, REMEMBERED));
+    }
+
+    #[test]
+    fn an_address_that_tries_many_passwords_keeps_others_waiting_for_one() {
+        let verdicts = Arc::new(Verdicts::new().unwrap());
+        let passwords = passwords(&verdicts);
+        let judge = |password: &str, peer: &str| {
+            let given = Credentials { user: "alice".to_owned(), password: password.to_owned() };
+            Box::pin(passwords.judge(given, peer.parse().unwrap()))
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(async {
+            let busy = verdicts.turn.clone().acquire_owned().await.unwrap();
+            let mut first = judge("wrong 0", "2001:db8::1");
+            assert_eq!((&mut first).now_or_never(), None, "it waits for its turn");
+            for n in 1..100 {
+                let peer = format!("2001:db8::{n:x}");
+                assert_eq!(judge(&format!("wrong {n}"), &peer).now_or_never(), Some(Judgement::Busy));
+                assert_eq!(judge("secret", &peer).now_or_never(), Some(Judgement::Busy));
+            }
+            let mut again = judge("wrong 0", "2001:db8::2");
+            assert_eq!((&mut again).now_or_never(), None, "the same question is answered with the first");
+            let mut others = judge("secret", "2001:db8:0:1::1");
+            let mut fourth = judge("secret", "10.0.0.1");
+            assert_eq!(((&mut others).now_or_never(), (&mut fourth).now_or_never()), (None, None));
+            // Who goes away leaves no place behind, while others ask the same.
+            drop(first);
+            assert_eq!(judge("wrong 1", "2001:db8::1").now_or_never(), Some(Judgement::Busy));
+            drop(busy);
+            assert_eq!(
+                (again.await, others.await, fourth.await),
+                (Judgement::Wrong, Judgement::Right, Judgement::Right)
+            );
+            assert_eq!(judge("wrong 1", "2001:db8::1").await, Judgement::Wrong, "the next one");
+        });
+        assert!(verdicts.asked.lock().unwrap().is_empty());
     }
 
     #[test]

@@ -1,9 +1,14 @@
 //! The web configuration's files: what they hold now, and whether that is something new.
 
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use crate::settings::{ConfigError, Pem, WebConfig, parse_web_config};
+
+/// Of each file: a bundle of a hundred CAs has a quarter of it.
+const MAX_BYTES: u64 = 1 << 20;
 
 /// What the web configuration and the files that it names hold, or why one cannot be read.
 #[derive(Clone, PartialEq, Eq)]
@@ -28,7 +33,7 @@ impl WebFiles {
     }
 
     fn add(&mut self, path: &Path) {
-        let content = std::fs::read(path).map_err(|error| error.to_string());
+        let content = read_at_most(path, MAX_BYTES).map_err(|error| error.to_string());
         self.contents.insert(path.to_owned(), content);
     }
 
@@ -58,6 +63,15 @@ impl WebFiles {
             None => Err(ConfigError::remark(format!("{key}: {} was not read", path.display()), remedy)),
         }
     }
+}
+
+fn read_at_most(path: &Path, bytes: u64) -> io::Result<Vec<u8>> {
+    let mut content = Vec::new();
+    File::open(path)?.take(bytes + 1).read_to_end(&mut content)?;
+    if content.len() as u64 > bytes {
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("it has more than {bytes} bytes")));
+    }
+    Ok(content)
 }
 
 /// Tells what is new from what was judged already, and from what is still being written.
@@ -93,6 +107,20 @@ mod tests {
 
     fn files(text: &str) -> WebFiles {
         WebFiles { path: "w".into(), contents: [("w".into(), Ok(text.into()))].into() }
+    }
+
+    #[test]
+    fn what_is_too_large_is_not_read() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("web.yml");
+        let read = |text: &str| {
+            std::fs::write(&path, text).unwrap();
+            WebFiles::read(&path).parse().map_err(|error| error.to_string())
+        };
+        assert!(read(&"#".repeat(1 << 20)).is_ok());
+        assert!(read(&"#".repeat((1 << 20) + 1)).unwrap_err().contains("it has more than 1048576 bytes"));
+        let endless = WebFiles::read(Path::new("/dev/zero")).parse().unwrap_err().to_string();
+        assert!(endless.contains("it has more than 1048576 bytes"), "{endless}");
     }
 
     #[test]

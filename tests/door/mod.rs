@@ -1,6 +1,7 @@
 //! Who may come in: TLS, client certificates, passwords and their reloading, tried with curl.
 
 mod reload;
+mod scrapes;
 mod secrets;
 mod slow;
 
@@ -228,15 +229,20 @@ fn a_name_and_a_password_open_every_page() {
 }
 
 #[test]
-fn headers_are_on_every_answer_and_too_many_requests_are_refused() {
+fn headers_are_on_every_answer_and_too_many_requests_are_refused_but_no_probes() {
     let served = Files::new(
         "http_server_config:\n  http2: true\n  headers:\n    X-Frame-Options: deny\n    \
          Content-Security-Policy: default-src 'self'\nrate_limit:\n  interval: 1h\n  burst: 2\n",
     )
     .serve();
-    for (path, status) in [("/metrics", 200), ("/nowhere", 404), ("/metrics", 429), ("/healthz", 429)] {
+    for (path, status) in
+        [("/metrics", 200), ("/nowhere", 404), ("/metrics", 429), ("/healthz", 200), ("/-/healthy", 200), ("/", 429)]
+    {
         let Some(got) = served.curl_of("http", path, &[]) else { return };
         assert_eq!(got.status, status, "{path}");
+        for probe in ["/readyz", "/-/ready"] {
+            assert_eq!(served.curl_of("http", probe, &[]).unwrap().status, 503, "not ready, and said so");
+        }
         for header in
             ["x-frame-options: deny", "content-security-policy: default-src 'self'", "cache-control: no-store"]
         {

@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
-use super::{Files, Served, TLS, hash};
+use super::{CLIENT, Files, Served, TLS, hash};
 use crate::support::{tool, until};
 
 const GOOD: &str = "churnwatch_web_config_last_reload_successful 1\n";
@@ -59,6 +59,53 @@ fn a_changed_password_is_in_force_and_a_broken_file_is_not() {
         assert_eq!((served.with("second"), served.with("third")), (Some(200), Some(401)), "{broken}");
         served.change(&users("second"), GOOD);
     }
+}
+
+#[test]
+fn allowed_names_may_change_but_not_go() {
+    let auth = format!("{TLS}  client_auth_type: RequireAndVerifyClientCert\n  client_ca_file: ca.crt\n");
+    let names = |names: &str| format!("{auth}  client_allowed_sans: [{names}]\n");
+    let served = Files::new(&names("prometheus.example")).serve();
+    until("counted", || served.own.page().contains(GOOD));
+    served.change(&auth, BAD);
+    served.change(&names("another.example"), GOOD);
+    served.answers("https", &CLIENT, 0);
+    served.change(&auth, BAD);
+    served.answers("https", &CLIENT, 0);
+    served.change(&names("another.example, prometheus.example"), GOOD);
+    served.answers("https", &CLIENT, 200);
+}
+
+/// Asks for as long as the connection lasts, and gives the last answer.
+fn keep_asking(mut stream: TcpStream) -> String {
+    stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+    let mut last = String::new();
+    while stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n").is_ok() {
+        let mut answer = Vec::new();
+        let mut bytes = [0; 4096];
+        while !answer.ends_with(b"healthy\n") {
+            match stream.read(&mut bytes) {
+                Ok(read) if read > 0 => answer.extend(&bytes[..read]),
+                _ => return last,
+            }
+        }
+        last = String::from_utf8(answer).unwrap();
+    }
+    last
+}
+
+#[test]
+fn a_connection_that_goes_on_asking_is_ended_by_a_change() {
+    let header = |value: &str| format!("http_server_config:\n  headers:\n    X-Frame-Options: {value}\n");
+    let served = Files::new(&header("deny")).serve();
+    // An idle moment in which it is closed without a word is rare, but there is one.
+    let told = ["sameorigin", "deny", "sameorigin"].into_iter().any(|value| {
+        let stream = TcpStream::connect(served.server.address()).unwrap();
+        let asking = std::thread::spawn(|| keep_asking(stream));
+        served.change(&header(value), GOOD);
+        asking.join().unwrap().contains("\r\nconnection: close\r\n")
+    });
+    assert!(told);
 }
 
 #[test]

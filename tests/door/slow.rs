@@ -16,21 +16,26 @@ use super::{Files, TLS};
 const LONG: Duration = Duration::from_secs(3600);
 const GET: &[u8] = b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n";
 
-fn limits() -> Limits {
-    Limits { header: LONG, idle: LONG, answer: LONG, max_connections: 1000 }
+/// None but of numbers.
+pub fn limits() -> Limits {
+    Limits { header: LONG, idle: LONG, answer: LONG, max_connections: 1000, ..Limits::default() }
 }
 
 /// A server of a page of so many bytes, and somewhat more.
-fn serve(limits: Limits, page_bytes: usize) -> Server {
+pub fn serve(limits: Limits, page_bytes: usize) -> Server {
+    serve_text(limits, "# the same again and again\n".repeat(page_bytes / 27))
+}
+
+/// A server of a page with this text, and somewhat more.
+pub fn serve_text(limits: Limits, text: String) -> Server {
     let published = Arc::new(Published::new(LONG));
     let publication = Publication { as_of: time::Instant::from_millis(0), readings: Readings::default() };
-    let text = "# the same again and again\n".repeat(page_bytes / 27);
     published.swap(Page::published(publication, text, ProcessState::default()));
     let address = SocketAddr::from(([127, 0, 0, 1], 0));
     Server::start(Listen { address, web_config_file: None, limits }, published, OwnMetrics::new()).unwrap()
 }
 
-fn connect(server: &Server) -> TcpStream {
+pub fn connect(server: &Server) -> TcpStream {
     let stream = TcpStream::connect(server.address()).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
     stream
@@ -95,6 +100,24 @@ fn a_connection_in_use_outlives_a_flood_of_silent_ones() {
         ask();
         drop(silent);
     }
+}
+
+#[test]
+fn of_too_many_connections_an_idle_one_goes_before_one_that_is_being_answered() {
+    const PAGE_BYTES: usize = 32 << 20;
+    let server = serve(Limits { max_connections: 2, ..limits() }, PAGE_BYTES);
+    let mut answered = connect(&server);
+    answered.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
+    answered.read_exact(&mut [0; 12]).unwrap();
+    let mut idle = connect(&server);
+    idle.write_all(b"GET /nowhere HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+    idle.read_exact(&mut [0; 12]).unwrap();
+    let mut third = connect(&server);
+    third.write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
+    assert!(closed(&mut third) > 0);
+    idle.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+    closed(&mut idle);
+    assert!(closed(&mut answered) >= PAGE_BYTES / 27 * 27, "the answer came whole");
 }
 
 #[test]

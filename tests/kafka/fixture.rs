@@ -119,7 +119,7 @@ impl Running {
 
     /// The published page of cohort gauges.
     pub fn page(&self) -> String {
-        self.instance.published().page().cohort_text.clone()
+        self.instance.published().page().cohort_text.to_string()
     }
 
     /// Waits until the published page is the one expected.

@@ -77,7 +77,7 @@ fn wrong_values_are_named_with_their_lines() {
         (&format!("{tls}  client_ca_file: c"), "client_ca_file without client_auth_type"),
         (&format!("{tls}  client_auth_type: RequireAndVerifyClientCert"), "verified without client_ca_file"),
         (
-            &format!("{tls}  client_auth_type: RequireAnyClientCert\n  client_allowed_sans: [a@b.c]"),
+            &format!("{tls}  client_auth_type: RequireAndVerifyClientCert\n  client_allowed_sans: [a@b.c]"),
             "is an e-mail address",
         ),
         ("tls_server_config:\n  min_version: TLS13\n", "web.yml:2:3: tls_server_config has no `cert_file`"),
@@ -91,7 +91,7 @@ fn wrong_values_are_named_with_their_lines() {
         ("basic_auth_users:\n  alice:\n", "`basic_auth_users` is empty"),
         (
             &format!("basic_auth_users:\n  alice: {}\n", HASH.replace("$10$", "$20$")),
-            "has a cost of 20: too slow to check",
+            "has a cost of 20, and 12 is the most",
         ),
         (&format!("basic_auth_users:\n  'a:b': {HASH}\n"), "has a colon in the name"),
         ("rate_limit:\n  interval: 1s\n", "with a burst of 0 no request is allowed"),
@@ -103,6 +103,27 @@ fn wrong_values_are_named_with_their_lines() {
         assert!(error.contains(expected), "{expected}\nin {error}\nfor {text}");
         assert!(!error.contains("hunter2") && !error.contains("X0h1gDsPszWURQ"), "{error}");
     }
+}
+
+#[test]
+fn allowed_names_need_a_certificate_that_is_required_and_verified() {
+    let tls = "tls_server_config:\n  cert_file: a\n  key_file: b\n";
+    let with = |auth: &str, ca: &str| {
+        read(&format!("{tls}  client_auth_type: {auth}\n{ca}  client_allowed_sans: [prometheus.example]\n"))
+    };
+    let ca = "  client_ca_file: c\n";
+    for auth in ["RequestClientCert", "RequireAnyClientCert", "RequireClientCert", "VerifyClientCertIfGiven"] {
+        let error = with(auth, ca).unwrap_err();
+        assert!(error.contains("client_allowed_sans, while a client needs no certificate"), "{auth}: {error}");
+    }
+    assert!(with("NoClientCert", "").unwrap_err().contains("client_allowed_sans"));
+    assert!(with("RequireAndVerifyClientCert", ca).is_ok());
+}
+
+#[test]
+fn a_hash_may_cost_what_is_documented() {
+    let of = |cost: u32| read(&format!("basic_auth_users:\n  ann: {}\n", HASH.replace("$10$", &format!("${cost}$"))));
+    assert!(of(12).is_ok() && of(13).unwrap_err().contains("a cost of 13"));
 }
 
 #[test]
