@@ -160,6 +160,19 @@ class EverySet(unittest.TestCase):
                 # Ten for leaving the group, two for HTTP, and some to spare.
                 self.assertGreaterEqual(pod(manifests)["terminationGracePeriodSeconds"], session + 10 + 2 + 3)
 
+    def test_numbers_are_whole_for_a_while_between_two_replacements(self):
+        for name, manifests in self.sets.items():
+            with self.subTest(values=name):
+                self.assertEqual(workload(manifests)["spec"]["minReadySeconds"], 60)
+        for values in ("volume.yaml", "object-store.yaml"):
+            spec = workload(render(DEPLOY / "tests/values" / values, sets=["minReadySeconds=0"]))["spec"]
+            self.assertEqual(spec["minReadySeconds"], 0)
+
+    def test_a_drain_takes_one_that_is_not_ready_unless_others_depend_on_it(self):
+        policies = {name: one(manifests, "PodDisruptionBudget")["spec"]["unhealthyPodEvictionPolicy"] for name, manifests in self.sets.items()}
+        several = {"keda.yaml", "object-store.yaml", "shared-volume.yaml"}
+        self.assertEqual(policies, {name: "IfHealthyBudget" if name in several else "AlwaysAllow" for name in self.sets})
+
     def test_selectors_meet_the_pods(self):
         for name, manifests in self.sets.items():
             with self.subTest(values=name):
@@ -279,8 +292,18 @@ class ObjectStore(unittest.TestCase):
     def test_an_identity_reaches_the_bucket(self):
         account = one(self.manifests, "ServiceAccount")
         self.assertIn("eks.amazonaws.com/role-arn", account["metadata"]["annotations"])
-        ports = [port["port"] for rule in one(self.manifests, "NetworkPolicy")["spec"]["egress"] for port in rule["ports"]]
-        self.assertIn(443, ports)
+        store, metadata = one(self.manifests, "NetworkPolicy")["spec"]["egress"][2:]
+        self.assertEqual(store, {"ports": [{"port": 443, "protocol": "TCP"}]})
+        self.assertEqual(metadata["to"], [{"ipBlock": {"cidr": "169.254.0.0/16"}}])
+        self.assertEqual([port["port"] for port in metadata["ports"]], [80, 988])
+
+    def test_an_identity_provider_of_kafka_is_reached(self):
+        method = 'config.kafka.librdkafka={"sasl.oauthbearer.method": "oidc"}'
+        egress = one(render(sets=[method]), "NetworkPolicy")["spec"]["egress"]
+        self.assertEqual(egress[2:], [{"ports": [{"port": 443, "protocol": "TCP"}]}])
+        self.assertEqual(len(one(render(), "NetworkPolicy")["spec"]["egress"]), 2)
+        with_store = one(render(DEPLOY / "tests/values/object-store.yaml", sets=[method]), "NetworkPolicy")["spec"]["egress"]
+        self.assertEqual(with_store, one(self.manifests, "NetworkPolicy")["spec"]["egress"])
 
     def test_keys_come_from_the_secret(self):
         self.assertEqual(container(self.keda)["envFrom"], [{"secretRef": {"name": "churnwatch-s3"}}])
@@ -294,6 +317,8 @@ class ObjectStore(unittest.TestCase):
         self.assertEqual(spec["scaleTargetRef"]["name"], deployment["metadata"]["name"])
         self.assertEqual((spec["minReplicaCount"], spec["maxReplicaCount"]), (1, 12))
         self.assertIn('namespace="retention", job="shop"', spec["triggers"][0]["metadata"]["query"])
+        # Silence is no reason for fewer.
+        self.assertEqual(spec["triggers"][0]["metadata"]["ignoreNullValues"], "false")
         self.assertEqual(of_kind(self.manifests, "ScaledObject"), [])
 
     def test_tls_is_spoken_by_all(self):
@@ -344,6 +369,44 @@ class Monitoring(unittest.TestCase):
         endpoint = spec["podMetricsEndpoints"][0]
         self.assertEqual((endpoint["port"], endpoint["path"], endpoint["scheme"]), ("http", "/metrics", "http"))
         self.assertEqual(endpoint["basicAuth"]["password"], {"name": "scrape", "key": "password"})
+        self.assertNotIn("job", [relabeling.get("targetLabel") for relabeling in endpoint["relabelings"]])
+
+    def test_a_release_that_takes_the_place_of_another_keeps_its_job(self):
+        manifests = render(DEPLOY / "tests/values/keda.yaml", sets=['podMonitor.job="old"'])
+        relabelings = one(manifests, "PodMonitor")["spec"]["podMetricsEndpoints"][0]["relabelings"]
+        self.assertEqual(relabelings[0], {"action": "replace", "targetLabel": "job", "replacement": "old"})
+        self.assertEqual(relabelings[1:], [{"action": "labeldrop", "regex": "container|endpoint"}])
+        query = one(manifests, "ScaledObject")["spec"]["triggers"][0]["metadata"]["query"]
+        self.assertIn('namespace="retention", job="old"', query)
+        # To hand the job over restarts nobody.
+        template = lambda *sets: workload(render(DEPLOY / "tests/values/keda.yaml", sets=sets))["spec"]["template"]
+        self.assertEqual(template("podMonitor.enabled=false"), template('podMonitor.job="old"'))
+
+    def rules(self, *sets):
+        """Of all groups, by name; of recording rules several may have one."""
+        manifests = render(DEPLOY / "tests/values/volume.yaml", sets=sets)
+        groups = [group for rule in of_kind(manifests, "PrometheusRule") for group in rule["spec"]["groups"]]
+        return [rule for group in groups for rule in group["rules"]]
+
+    def test_links_of_alerts_lead_to_grafana(self):
+        for url in ("https://grafana.example.com/g", "https://grafana.example.com/g/"):
+            links = [rule["annotations"]["dashboard_url"] for rule in self.rules(f'prometheusRule.grafanaUrl="{url}"') if "alert" in rule]
+            self.assertGreater(len(links), 15)
+            for link in links:
+                self.assertTrue(link.startswith("https://grafana.example.com/g/d/churnwatch-"), link)
+
+    def test_labels_are_added_to_alerts_alone(self):
+        ours, theirs = self.rules(), self.rules('prometheusRule.additionalLabels={"team": "growth"}')
+        for rule in ours:
+            if "alert" in rule:
+                rule["labels"]["team"] = "growth"
+        self.assertEqual(ours, theirs)
+
+    def test_alerts_can_be_left_out(self):
+        left_out = ["ChurnwatchBaselineMissing", "ChurnwatchLagHigh"]
+        theirs = self.rules(f"prometheusRule.disabled={json.dumps(left_out)}")
+        self.assertEqual(theirs, [rule for rule in self.rules() if rule.get("alert") not in left_out])
+        self.assertEqual(len(theirs), len(self.rules()) - 3)
 
 
 class Values(unittest.TestCase):

@@ -56,6 +56,9 @@ class Unit(unittest.TestCase):
         self.assertGreater(int(settings["TimeoutStopSec"]), 45 + 10 + 2)
         self.assertEqual(settings["RestartPreventExitStatus"], "2")
 
+    def test_memory_is_written_nowhere(self):
+        self.assertIn("\nLimitCORE=0\n", UNIT.read_text())
+
 
 if __name__ == "__main__":
     unittest.main()

@@ -187,7 +187,7 @@ impl<'a> Fields<'a> {
     }
 }
 
-/// As the standard library's, which asks for more at the lengths that ids have.
+/// As the standard library's, in fewer instructions at the lengths that ids have.
 #[inline]
 fn is_ascii(bytes: &[u8]) -> bool {
     let Some(last) = bytes.last_chunk() else { return bytes.iter().fold(0, |all, &byte| all | byte) < 0x80 };

@@ -110,6 +110,9 @@ pub fn decode(bytes: &[u8], slots: usize, values: usize, history: &mut History) 
     history.clear();
     let mut reader = Reader { rest: bytes, time: 0 };
     let flags = reader.byte()?;
+    if flags & FOLDED == 0 && flags & FOLDED_ACTIVE != 0 {
+        return Err(Malformed);
+    }
     if flags & FOLDED != 0 {
         let until = reader.time()?;
         let first_active = if flags & FOLDED_ACTIVE != 0 { Some(reader.time()?) } else { None };
@@ -318,6 +321,7 @@ impl Reader<'_> {
             let slot = u8::try_from(head >> 2).map_err(|_| Malformed)?;
             let (time, sequence) = match facts.last() {
                 Some(last) if head & SHARED != 0 => (last.time, last.sequence),
+                None if head & SHARED != 0 => return Err(Malformed),
                 _ => (self.time()?, if head & SEQUENCED != 0 { self.number()? } else { 0 }),
             };
             let value = ValueId::try_from(self.number()?).map_err(|_| Malformed)?;
@@ -345,6 +349,15 @@ impl Reader<'_> {
 
     fn fact(&mut self, subscription: u64) -> Result<Fact, Malformed> {
         let head = self.byte()?;
+        let details = match head & KIND {
+            STARTED => SEQUENCE | AMOUNT | TERM | TRIAL,
+            RENEWED => SEQUENCE | TERM,
+            CHANGED => SEQUENCE | AMOUNT,
+            _ => SEQUENCE,
+        };
+        if head & !(KIND | details) != 0 {
+            return Err(Malformed);
+        }
         let time = self.time()?;
         let sequence = if head & SEQUENCE != 0 { self.number()? } else { 0 };
         let amount = if head & AMOUNT != 0 {
@@ -377,6 +390,10 @@ impl Reader<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cohort::Lifecycle;
+    use crate::event::{Event, Kind};
+    use crate::history::prolong::{Prolonged, Sign, prolong};
+    use crate::time::Span;
     use proptest::prelude::*;
 
     fn any_time() -> impl Strategy<Value = Instant> {
@@ -450,6 +467,35 @@ mod tests {
                 let mut back = History::default();
                 prop_assert_eq!(decode(&again, 4, 500, &mut back), Ok(()));
                 prop_assert_eq!(back, history);
+            }
+        }
+
+        /// What is written in place reads such bytes by itself, and has to find in them what is read here.
+        #[test]
+        fn hostile_bytes_that_are_accepted_can_be_prolonged(
+            bytes in prop::collection::vec(prop_oneof![0u8..40, any::<u8>()], 0..40),
+            renewed in any::<bool>(),
+        ) {
+            const ROOM: usize = 47;
+            let mut history = History::default();
+            if decode(&bytes, 4, 500, &mut history).is_err() {
+                return Ok(());
+            }
+            let mut room = [0; ROOM];
+            let (start, _) = room.split_at_mut(bytes.len());
+            start.copy_from_slice(&bytes);
+            let kind = if renewed { Kind::Renewed { term_end: None } } else { Kind::Activity };
+            let event = Event {
+                customer_id: b"c", subscription_id: b"", time: Instant::LATEST_EVENT, sequence: 0,
+                attributes: Default::default(), kind,
+            };
+            let lifecycle = Lifecycle { inactivity_timeout: Some(Span::DAY), grace_period: Span::ZERO };
+            let sign = Sign::of(&event, &lifecycle, None);
+            if let Some(Prolonged::Written(len)) = sign.and_then(|sign| prolong(&mut room, bytes.len(), sign)) {
+                let mut after = History::default();
+                prop_assert_eq!(room.get(..len).map(|bytes| decode(bytes, 4, 500, &mut after)), Some(Ok(())));
+                history.insert(0, &event, lifecycle.inactivity_timeout);
+                prop_assert_eq!(after, history);
             }
         }
     }

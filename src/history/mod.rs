@@ -3,7 +3,7 @@
 //! A history is a *set* of facts. Inserting one that is there already changes nothing, and the order of
 //! insertion leaves no trace; that is where the exactness of every number comes from. [`timeline`] answers what the
 //! customer was at every instant, [`fold`] drops facts that no window can see any more, [`codec`] packs the
-//! whole into some tens of bytes, where [`prolong`] writes the commonest event as they lie.
+//! whole into some tens of bytes, and [`prolong`] writes the commonest events into these.
 
 pub mod codec;
 pub mod fold;
@@ -162,7 +162,7 @@ impl History {
                 What::Activity { last } => expiry.sign(last),
             }
         }
-        !self.hides(event.time) && !self.facts.is_empty() && expiry.is_put_off(sign, as_of)
+        !self.hides(event.time) && !self.facts.is_empty() && expiry.is_put_off(sign)
     }
 
     /// Adds a sign of life, joining runs of signs that it brings within the timeout of each other.
@@ -225,6 +225,11 @@ impl History {
         {
             folded.first_active = Some(time);
         }
+    }
+
+    /// Whether an event later than `t` says something of a subscription.
+    pub fn is_known_after(&self, t: Instant) -> bool {
+        self.facts.iter().any(|fact| fact.time > t)
     }
 
     /// Whether folding hides the exact effect of an event at `time`.

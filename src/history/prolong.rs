@@ -9,7 +9,7 @@
 use super::codec;
 use crate::cohort::Lifecycle;
 use crate::event::{Event, Kind};
-use crate::time::Instant;
+use crate::time::{Instant, Span};
 use crate::varint;
 
 /// A sign of life or a renewal.
@@ -67,7 +67,7 @@ impl Expiry {
         self.term_end = term_end;
     }
 
-    fn at(self, lifecycle: &Lifecycle) -> Instant {
+    fn runs_out_at(self, lifecycle: &Lifecycle) -> Instant {
         match lifecycle.inactivity_timeout {
             _ if self.term_end < Instant::DISTANT_FUTURE => self.term_end + lifecycle.grace_period,
             Some(timeout) => self.last_sign + timeout,
@@ -75,15 +75,19 @@ impl Expiry {
         }
     }
 
-    /// Whether all that the sign does is to put it off, as of any instant from `as_of` until then.
-    pub fn is_put_off(self, sign: Sign<'_>, as_of: Instant) -> bool {
+    /// Whether all that the sign does is to put it off, as of any instant from the sign's as-of until then.
+    pub fn is_put_off(self, sign: Sign<'_>) -> bool {
+        let Some(as_of) = sign.as_of else { return true };
         let mut after = self;
         match sign.renewal {
             Some(renewal) => after.open(sign.time, renewal.term_end),
             None => after.sign(sign.time),
         }
-        let runs_out = self.at(sign.lifecycle);
-        self.last_sign < sign.time && sign.time < runs_out && as_of < runs_out && runs_out <= after.at(sign.lifecycle)
+        let runs_out = self.runs_out_at(sign.lifecycle);
+        self.last_sign < sign.time
+            && sign.time < runs_out
+            && as_of < runs_out
+            && runs_out <= after.runs_out_at(sign.lifecycle)
     }
 }
 
@@ -127,11 +131,13 @@ pub fn prolong<const ROOM: usize>(room: &mut [u8; ROOM], len: usize, sign: Sign<
     if walk.at != len {
         return None;
     }
-    let in_run = run.as_ref().is_some_and(|run| run.first <= time && time <= run.last);
+    // Without a timeout only the first sign decides anything.
+    let timeout = sign.lifecycle.inactivity_timeout;
+    let in_run = run.as_ref().is_some_and(|run| run.first <= time && (time <= run.last || timeout.is_none()));
     if sign.renewal.is_none() && in_run {
         return Some(Prolonged::Unchanged);
     }
-    if sign.as_of.is_some_and(|as_of| !(stands && expiry.is_put_off(sign, as_of))) {
+    if sign.as_of.is_some() && !(stands && expiry.is_put_off(sign)) {
         return None;
     }
     let mut pen = Pen { room, at: len };
@@ -142,7 +148,7 @@ pub fn prolong<const ROOM: usize>(room: &mut [u8; ROOM], len: usize, sign: Sign<
             *pen.room.get_mut(count_at)? += 1;
         }
         (None, run) => {
-            let timeout = sign.lifecycle.inactivity_timeout?.as_millis();
+            let timeout = timeout.map_or(i64::MAX, Span::as_millis);
             match run {
                 Some(run) if run.last < time && time.saturating_sub(run.last) <= timeout => {
                     let last = codec::time_word(time.checked_sub(run.first)?)?;
@@ -164,7 +170,7 @@ pub fn prolong<const ROOM: usize>(room: &mut [u8; ROOM], len: usize, sign: Sign<
     Some(Prolonged::Written(pen.at))
 }
 
-/// Writes behind the history's bytes.
+/// Writes behind the history's bytes, as [`codec::encode`] would.
 struct Pen<'a> {
     room: &'a mut [u8],
     at: usize,
@@ -217,7 +223,7 @@ impl Pen<'_> {
     }
 }
 
-/// Goes through the bytes of a history that [`codec`] has written.
+/// Goes through the bytes of a history that [`codec`] accepts, and has to read them as it does.
 struct Walk {
     /// With zeros behind them, so that there are always eight.
     bytes: [u8; 64],
@@ -356,18 +362,23 @@ mod tests {
     use super::super::{AttributeFact, Fact, Folded, History, What};
     use super::*;
     use crate::event::{Currency, EndReason, Money};
-    use crate::time::Span;
 
     const ROOM: usize = 47;
     const TIMEOUT: Span = Span::from_millis(10_000);
-    const LIFECYCLE: Lifecycle =
-        Lifecycle { inactivity_timeout: Some(TIMEOUT), grace_period: Span::from_millis(2_000) };
+    const fn lifecycle(inactivity_timeout: Option<Span>) -> Lifecycle {
+        Lifecycle { inactivity_timeout, grace_period: Span::from_millis(2_000) }
+    }
 
     /// What the history does with the event, and whether that decides nothing but when the customer runs out.
-    fn slowly(history: &History, event: &Event<'_>, as_of: Option<Instant>) -> (Option<Vec<u8>>, bool) {
-        let quiet = as_of.is_none_or(|as_of| history.only_prolongs(0, event, &LIFECYCLE, as_of));
+    fn slowly(
+        history: &History,
+        event: &Event<'_>,
+        lifecycle: &Lifecycle,
+        as_of: Option<Instant>,
+    ) -> (Option<Vec<u8>>, bool) {
+        let quiet = as_of.is_none_or(|as_of| history.only_prolongs(0, event, lifecycle, as_of));
         let mut history = history.clone();
-        let changed = history.insert(0, event, LIFECYCLE.inactivity_timeout);
+        let changed = history.insert(0, event, lifecycle.inactivity_timeout);
         (changed.then(|| packed(&history)), quiet)
     }
 
@@ -385,7 +396,7 @@ mod tests {
         prop_oneof![(0i64..60).prop_map(|s| s * 1000), 0i64..60_000].prop_map(Instant::from_millis)
     }
 
-    fn any_history() -> impl Strategy<Value = History> {
+    fn any_history(timeout: Option<Span>) -> impl Strategy<Value = History> {
         let term = prop_oneof![4 => Just(Instant::DISTANT_FUTURE), 1 => any_instant()];
         let fact = (prop_oneof![19 => Just(0u64), 1 => Just(9)], any_instant(), 0u64..2, 0u8..9, term, any::<bool>());
         let fact = fact.prop_map(|(subscription, time, sequence, what, term_end, flag)| {
@@ -408,11 +419,11 @@ mod tests {
             prop::collection::btree_set(fact, 0..4),
             prop::collection::vec(any_instant(), 0..5),
         )
-            .prop_map(|(folded, mut attributes, facts, signs)| {
+            .prop_map(move |(folded, mut attributes, facts, signs)| {
                 attributes.sort_by_key(|f| (f.time, f.sequence, f.slot, f.value));
                 let mut history = History { folded, attributes, facts: facts.into_iter().collect() };
                 for time in signs {
-                    history.insert_sign(0, time, Some(TIMEOUT));
+                    history.insert_sign(0, time, timeout);
                 }
                 history
             })
@@ -423,7 +434,8 @@ mod tests {
 
         #[test]
         fn a_sign_in_packed_bytes_is_what_it_is_in_the_history(
-            history in any_history(),
+            (timeout, history) in prop::option::weighted(0.8, Just(TIMEOUT))
+                .prop_flat_map(|timeout| (Just(timeout), any_history(timeout))),
             time in any_instant(),
             sequence in 0u64..2,
             renewed in prop::option::weighted(0.4, prop::option::of(any_instant())),
@@ -431,7 +443,8 @@ mod tests {
         ) {
             let kind = renewed.map_or(Kind::Activity, |term_end| Kind::Renewed { term_end });
             let event = event(time, sequence, kind);
-            let sign = Sign::of(&event, &LIFECYCLE, as_of).expect("one of the common events");
+            let lifecycle = lifecycle(timeout);
+            let sign = Sign::of(&event, &lifecycle, as_of).expect("one of the common events");
             let bytes = packed(&history);
             if bytes.len() > ROOM {
                 return Ok(());
@@ -443,7 +456,7 @@ mod tests {
                 None => {
                     prop_assert_eq!(&room[..bytes.len()], bytes, "what is not taken changes nothing");
                     let is_latest = history.facts.iter().all(|f| f.subscription == 0 && f.time < time);
-                    let (after, quiet) = slowly(&history, &event, as_of);
+                    let (after, quiet) = slowly(&history, &event, &lifecycle, as_of);
                     let fits = after.is_some_and(|after| after.len() <= ROOM);
                     prop_assert!(
                         !(fits && quiet && is_latest && !history.facts.is_empty()) || history.hides(time),
@@ -451,11 +464,11 @@ mod tests {
                     );
                 }
                 Some(Prolonged::Unchanged) => {
-                    prop_assert_eq!(slowly(&history, &event, as_of).0, None);
+                    prop_assert_eq!(slowly(&history, &event, &lifecycle, as_of).0, None);
                     prop_assert_eq!(room, before);
                 }
                 Some(Prolonged::Written(len)) => {
-                    prop_assert_eq!(slowly(&history, &event, as_of), (Some(room[..len].to_vec()), true));
+                    prop_assert_eq!(slowly(&history, &event, &lifecycle, as_of), (Some(room[..len].to_vec()), true));
                     prop_assert!(!history.hides(time));
                 }
             }

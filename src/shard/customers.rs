@@ -179,16 +179,17 @@ impl Customers {
 
     /// Adds a sign of life to a customer's history where that is simple; `None`, and nothing is changed, otherwise.
     pub fn prolong(&mut self, id: CustomerId, sign: Sign<'_>) -> Option<Prolonged> {
-        if self.frozen.awaits(id) {
-            self.keep_frozen(id);
-        }
         let record = &mut self.chunks[id as usize / CHUNK][id as usize % CHUNK];
         if record.len == SPILLED {
             return None;
         }
+        let before = self.frozen.awaits(id).then_some(*record);
         let prolonged = prolong(&mut record.bytes, usize::from(record.len), sign)?;
         if let Prolonged::Written(len) = prolonged {
             record.len = len as u8;
+            if let Some(before) = before {
+                self.frozen.keep(id, &before.bytes[..usize::from(before.len)]);
+            }
         }
         Some(prolonged)
     }

@@ -138,7 +138,7 @@ impl Shard {
         }
         self.counts.beyond_horizon += u64::from(hidden);
         match (as_of, &mut self.tallies) {
-            // Nothing that is counted moves before a deadline that is noted already.
+            // Nothing that is counted moves before the end that it puts off, which is noted already if there is one.
             _ if quiet && !attributes_changed => self.store(customer),
             // What has not happened yet is counted when its time comes.
             (Some(as_of), Some(tallies)) if event.time > as_of => {

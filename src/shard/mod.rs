@@ -10,6 +10,8 @@ mod folding;
 mod frozen;
 mod intake;
 mod state;
+#[cfg(test)]
+mod tests;
 mod values;
 
 use std::sync::Arc;
@@ -158,10 +160,15 @@ impl Shard {
             self.contribute(before, -1);
             self.contribute(&after, 1);
         }
-        if let (Some(at), Some(tallies)) = (after.changes_at, &mut self.tallies)
-            && before.changes_at.is_none_or(|noted| at < noted)
-        {
-            tallies.deadlines.note(customer, at, as_of);
+        if let (Some(at), Some(tallies)) = (after.changes_at, &mut self.tallies) {
+            // What is later than the as-of and only prolongs is not noted itself: the note of the end it puts off is.
+            let not_noted = before.changes_at.is_some() && self.scratch.history.is_known_after(as_of);
+            if not_noted || before.changes_at.is_none_or(|noted| at < noted) {
+                tallies.deadlines.note(customer, at, as_of);
+            }
+            if not_noted {
+                self.bound_notes_ahead();
+            }
         }
         self.scratch.after = after;
     }

@@ -51,7 +51,12 @@ fn every_alert_says_what_it_means_and_leads_to_its_runbook_and_dashboard() {
         );
         assert!(["churn", "pipeline"].iter().any(|c| labels.ends_with(&format!("category: {c}}}"))), "{labels}");
         assert!(!value(&alert, "summary").is_empty() && value(&alert, "description").len() > 40, "{name}");
-        assert!(value(&alert, "dashboard_url").contains("/d/churnwatch-"), "{name}");
+        let link = value(&alert, "dashboard_url");
+        assert!(link.contains("/d/churnwatch-"), "{name}");
+        let of_a_job = "?var-job={{ $labels.job }}{{ with $labels.namespace }}&var-namespace={{ . }}{{ end }}";
+        // What has no job leads to all of them.
+        assert!(link.contains(of_a_job) || name == "ChurnwatchAlertWindowUnknown", "{name}");
+        assert_eq!(alert.matches("job=%q").count(), alert.matches("job=%q,namespace=%q").count(), "{name}");
 
         let (file, anchor) = value(&alert, "runbook_url").strip_prefix(RUNBOOKS).unwrap().split_once('#').unwrap();
         assert!(anchors(&read(file)).contains(anchor), "{file} has no heading for {anchor}");

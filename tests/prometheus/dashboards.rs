@@ -53,7 +53,7 @@ fn dashboards() -> Vec<Dashboard> {
 }
 
 #[test]
-fn every_dashboard_can_be_pointed_at_a_data_source_a_job_and_an_instance() {
+fn every_dashboard_can_be_pointed_at_a_data_source_a_namespace_a_job_and_an_instance() {
     for board in dashboards() {
         let (json, name) = (&board.json, &board.name);
         assert_eq!(text(json, "uid"), name);
@@ -62,10 +62,11 @@ fn every_dashboard_can_be_pointed_at_a_data_source_a_job_and_an_instance() {
         let variable = |name: &str| board.variables().into_iter().find(|v| v["name"] == name).unwrap().clone();
         let source = variable("datasource");
         assert_eq!((text(&source, "type"), text(&source, "label")), ("datasource", "Data source"));
-        for name in ["job", "instance"] {
+        // Outside of Kubernetes there is no namespace: all of them must match that, too.
+        for (name, all) in [("namespace", ".*"), ("job", ".+"), ("instance", ".+")] {
             let variable = variable(name);
             assert_eq!(text(&variable, "label").to_lowercase(), name);
-            assert_eq!((&variable["multi"], text(&variable, "allValue")), (&Value::Bool(true), ".+"));
+            assert_eq!((&variable["multi"], text(&variable, "allValue")), (&Value::Bool(true), all));
         }
         for variable in board.variables().into_iter().filter(|variable| variable["type"] == "query") {
             assert_eq!(text(&variable["datasource"], "uid"), "${datasource}", "{name}: {variable}");
@@ -136,14 +137,15 @@ fn queries_ask_for_the_job_and_the_instance_and_take_counters_as_rates() {
             for name in &names {
                 for selector in selectors(query, name) {
                     // What is recorded has no instance any more.
-                    assert!(selector.contains("job=~\"$job\""), "{what}");
+                    assert!(selector.contains("namespace=~\"$namespace\", job=~\"$job\""), "{what}");
                     seen += 1;
                 }
             }
             for family in families() {
                 let histogram = [format!("{}_bucket", family.name), family.name.to_owned()];
                 for selector in histogram.iter().flat_map(|name| selectors(query, name)) {
-                    assert!(selector.contains("job=~\"$job\", instance=~\"$instance\""), "{what}");
+                    let own = "namespace=~\"$namespace\", job=~\"$job\", instance=~\"$instance\"";
+                    assert!(selector.contains(own), "{what}");
                     seen += 1;
                 }
                 let is_counter = family.kind() == Type::Counter && !selectors(query, family.name).is_empty();
@@ -180,6 +182,7 @@ fn text_at(series: &Value, index: usize) -> &str {
 /// Runs every query of every panel, for the variables' values, and fails where one is refused, or finds no number.
 pub fn assert_every_panel_has_data(prometheus: &Prometheus, cohort: &str) {
     let variables = [
+        ("$namespace", ".*"),
         ("$job", ".+"),
         ("$instance", ".+"),
         ("$cohort_by", "plan,region"),

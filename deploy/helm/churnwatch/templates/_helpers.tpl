@@ -108,3 +108,34 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- end }}
 {{- $ports | uniq | sortAlpha | join "," }}
 {{- end }}
+
+{{- /* Whether librdkafka asks an identity provider for tokens. */}}
+{{- define "churnwatch.oidc" -}}
+{{- if eq "oidc" (lower (toString (index (default dict .Values.config.kafka.librdkafka) "sasl.oauthbearer.method"))) }}true{{ end }}
+{{- end }}
+
+{{- /* The groups of a file of rules, with what prometheusRule says of alerts. Recorded series keep their labels. */}}
+{{- define "churnwatch.rules" -}}
+{{- $values := .values }}
+{{- $text := .text }}
+{{- with $values.grafanaUrl }}
+{{- $default := "{{ with $externalLabels.grafana_url }}{{ . }}{{ else }}http://localhost:3000{{ end }}" }}
+{{- $text = replace $default (trimSuffix "/" .) $text }}
+{{- end }}
+{{- $groups := list }}
+{{- range $group := (fromYaml $text).groups }}
+{{- $rules := list }}
+{{- range $rule := $group.rules }}
+{{- if not (hasKey $rule "alert") }}
+{{- $rules = append $rules $rule }}
+{{- else if not (has $rule.alert $values.disabled) }}
+{{- $labels := merge (deepCopy $rule.labels) $values.additionalLabels }}
+{{- $rules = append $rules (set $rule "labels" $labels) }}
+{{- end }}
+{{- end }}
+{{- with $rules }}
+{{- $groups = append $groups (set $group "rules" .) }}
+{{- end }}
+{{- end }}
+{{- toYaml (dict "groups" $groups) }}
+{{- end }}
