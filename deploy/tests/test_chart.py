@@ -12,6 +12,7 @@ import jsonschema
 import kubernetes_validate
 import yaml
 
+import operators
 import values_table
 from support import DEPLOY, VERSION, documents, output, run, validate_configuration
 
@@ -20,7 +21,7 @@ SETS = sorted((DEPLOY / "tests/values").glob("*.yaml"))
 REFUSED = sorted((DEPLOY / "tests/refused").glob("*.yaml"))
 # The oldest that Chart.yaml admits, and the newest there is a schema for.
 KUBERNETES = ["1.27", "1.37"]
-# Of operators, for which there is no schema here: the tests below look into them.
+# Of operators.
 OPERATORS = {"monitoring.coreos.com/v1", "keda.sh/v1alpha1"}
 
 
@@ -96,6 +97,38 @@ class EverySet(unittest.TestCase):
             manifest["spec"]["template"]["spec"]["containers"][0]["livenesProbe"] = {}
             with self.assertRaises(kubernetes_validate.ValidationError):
                 kubernetes_validate.validate(manifest, version, strict=True)
+
+    def test_operators_know_every_field(self):
+        kinds = set()
+        for name, manifests in self.sets.items():
+            for manifest in manifests:
+                if manifest["apiVersion"] in OPERATORS:
+                    with self.subTest(values=name, kind=manifest["kind"]):
+                        operators.validate(manifest)
+                        kinds.add(manifest["kind"])
+        self.assertEqual(kinds, {"PodMonitor", "PrometheusRule", "ScaledObject"})
+
+    def test_operators_would_refuse_a_slip(self):
+        def slip(values, kind, *path, **change):
+            manifest = copy.deepcopy(of_kind(self.sets[values], kind)[0])
+            place = manifest["spec"]
+            for step in path:
+                place = place[step]
+            place.update(change)
+            with self.subTest(kind=kind, **change), self.assertRaises(jsonschema.ValidationError):
+                operators.validate(manifest)
+
+        endpoint = ("podMetricsEndpoints", 0)
+        slip("volume.yaml", "PodMonitor", *endpoint, intervall="15s")
+        slip("volume.yaml", "PodMonitor", *endpoint, interval="15 s")
+        slip("volume.yaml", "PodMonitor", *endpoint, scheme="HTTP")
+        slip("volume.yaml", "PodMonitor", *endpoint, path=None)
+        slip("volume.yaml", "PodMonitor", *endpoint, "relabelings", 0, action="drop_label")
+        slip("volume.yaml", "PrometheusRule", "groups", 0, "rules", 0, keep_firing="15m")
+        slip("volume.yaml", "PrometheusRule", "groups", 0, "rules", 0, labels={"severity": 1})
+        slip("keda.yaml", "ScaledObject", minReplicas=1)
+        slip("keda.yaml", "ScaledObject", minReplicaCount="1")
+        slip("keda.yaml", "ScaledObject", "triggers", 0, "metadata", threshold=1000000)
 
     def test_every_object_is_in_the_namespace_and_bears_the_labels(self):
         for name, manifests in self.sets.items():
