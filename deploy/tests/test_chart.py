@@ -196,7 +196,7 @@ class EverySet(unittest.TestCase):
     def test_numbers_are_whole_for_a_while_between_two_replacements(self):
         for name, manifests in self.sets.items():
             with self.subTest(values=name):
-                self.assertEqual(workload(manifests)["spec"]["minReadySeconds"], 60)
+                self.assertEqual(workload(manifests)["spec"]["minReadySeconds"], 90)
         for values in ("volume.yaml", "object-store.yaml"):
             spec = workload(render(DEPLOY / "tests/values" / values, sets=["minReadySeconds=0"]))["spec"]
             self.assertEqual(spec["minReadySeconds"], 0)
