@@ -435,6 +435,30 @@ class Monitoring(unittest.TestCase):
                 rule["labels"]["team"] = "growth"
         self.assertEqual(ours, theirs)
 
+    def test_alerts_look_at_the_windows_there_are_with_the_bounds_given(self):
+        ours = self.rules()
+        theirs = self.rules(
+            'config.windows.lengths=["12h", "14d", "60d"]',
+            'prometheusRule.windows={"short": "12h", "long": "14d", "slow": "60d"}',
+            # As those of others, which must not be taken for them.
+            'prometheusRule.firstBounds={"short": 0.02, "long": 0.05, "involuntary": 0.1}',
+        )
+        of = lambda rules, name: [(rule["labels"], rule["expr"]) for rule in rules if rule.get("record") == name]
+        windows = {labels["alert_window"]: labels["window"] for labels, _ in of(theirs, "churnwatch:alert_window:info")}
+        self.assertEqual(windows, {"short": "12h", "long": "14d", "slow": "60d"})
+        name = "churnwatch:first_bound:ratio"
+        bounds = {(labels["of"], labels["alert_window"]): expr.split(" * ") for labels, expr in of(theirs, name)}
+        window = lambda name: f'churnwatch:alert_window:info{{alert_window="{name}"}}'
+        expected = {
+            ("churn", "short"): ["0.02", window("short")],
+            ("churn", "long"): ["0.05", window("long")],
+            ("involuntary_churn", "short"): ["0.1", window("short")],
+        }
+        self.assertEqual(bounds, expected)
+        changed = [one for one, other in zip(ours, theirs, strict=True) if one != other]
+        self.assertEqual({rule["record"] for rule in changed}, {name, "churnwatch:alert_window:info"})
+        self.assertEqual(len(changed), 6)
+
     def test_alerts_can_be_left_out(self):
         left_out = ["ChurnwatchBaselineMissing", "ChurnwatchLagHigh"]
         theirs = self.rules(f"prometheusRule.disabled={json.dumps(left_out)}")

@@ -54,16 +54,16 @@ fn every_alert_says_what_it_means_and_leads_to_its_runbook_and_dashboard() {
         let link = value(&alert, "dashboard_url");
         assert!(link.contains("/d/churnwatch-"), "{name}");
         let of_a_job = "?var-job={{ $labels.job }}{{ with $labels.namespace }}&var-namespace={{ . }}{{ end }}";
-        // What has no job leads to all of them.
-        assert!(link.contains(of_a_job) || name == "ChurnwatchAlertWindowUnknown", "{name}");
+        assert!(link.contains(of_a_job), "{name}");
         assert_eq!(alert.matches("job=%q").count(), alert.matches("job=%q,namespace=%q").count(), "{name}");
 
         let (file, anchor) = value(&alert, "runbook_url").strip_prefix(RUNBOOKS).unwrap().split_once('#').unwrap();
         assert!(anchors(&read(file)).contains(anchor), "{file} has no heading for {anchor}");
         assert_eq!(anchor, name.to_lowercase());
         if labels.contains("churn}") {
-            // The value, what is usual, and of how many.
-            for part in ["$value", "baseline_median", "baseline_samples", "job:churnwatch_window_start"] {
+            // The value, what is usual or the bound in its place, and of how many.
+            let usual = if name.ends_with("High") { ["first_bound"; 2] } else { ["baseline_median", "baseline_samples"] };
+            for part in ["$value", usual[0], usual[1], "job:churnwatch_window_start"] {
                 assert!(alert.contains(part), "{name} does not say {part}");
             }
             assert!(alert.contains("unless on (job, namespace) job:churnwatch_pipeline_fault:info"), "{name}");

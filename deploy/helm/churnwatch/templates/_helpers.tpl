@@ -114,7 +114,7 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- if eq "oidc" (lower (toString (index (default dict .Values.config.kafka.librdkafka) "sasl.oauthbearer.method"))) }}true{{ end }}
 {{- end }}
 
-{{- /* The groups of a file of rules, with what prometheusRule says of alerts. Recorded series keep their labels. */}}
+{{- /* The groups of a file of rules, with what prometheusRule says of alerts, windows and bounds. Recorded series keep their labels. */}}
 {{- define "churnwatch.rules" -}}
 {{- $values := .values }}
 {{- $text := .text }}
@@ -126,7 +126,13 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- range $group := (fromYaml $text).groups }}
 {{- $rules := list }}
 {{- range $rule := $group.rules }}
-{{- if not (hasKey $rule "alert") }}
+{{- if eq (default "" $rule.record) "churnwatch:alert_window:info" }}
+{{- $labels := set $rule.labels "window" (get $values.windows $rule.labels.alert_window) }}
+{{- $rules = append $rules (set $rule "labels" $labels) }}
+{{- else if eq (default "" $rule.record) "churnwatch:first_bound:ratio" }}
+{{- $bound := get $values.firstBounds (eq $rule.labels.of "churn" | ternary $rule.labels.alert_window "involuntary") }}
+{{- $rules = append $rules (set $rule "expr" (regexReplaceAll "^[0-9.]+" $rule.expr (toString $bound))) }}
+{{- else if not (hasKey $rule "alert") }}
 {{- $rules = append $rules $rule }}
 {{- else if not (has $rule.alert $values.disabled) }}
 {{- $labels := merge (deepCopy $rule.labels) $values.additionalLabels }}
