@@ -62,7 +62,8 @@ fn every_alert_says_what_it_means_and_leads_to_its_runbook_and_dashboard() {
         assert_eq!(anchor, name.to_lowercase());
         if labels.contains("churn}") {
             // The value, what is usual or the bound in its place, and of how many.
-            let usual = if name.ends_with("High") { ["first_bound"; 2] } else { ["baseline_median", "baseline_samples"] };
+            let usual =
+                if name.ends_with("High") { ["first_bound"; 2] } else { ["baseline_median", "baseline_samples"] };
             for part in ["$value", usual[0], usual[1], "job:churnwatch_window_start"] {
                 assert!(alert.contains(part), "{name} does not say {part}");
             }
