@@ -51,9 +51,10 @@ deny:
 advisories:
 	cargo-deny --locked check advisories
 
-# churnwatch.cdx.json: all that the binary is made of, for a release. Needs cargo-cyclonedx (cargo install cargo-cyclonedx).
+# target/churnwatch.cdx.json: all that the binary is made of, for a release. Needs cargo-cyclonedx (cargo install cargo-cyclonedx).
 sbom:
 	$(CARGO) cyclonedx --format json --spec-version 1.5 --target x86_64-unknown-linux-gnu --override-filename churnwatch.cdx
+	mkdir -p target && mv churnwatch.cdx.json target
 
 # Modules on their own.
 unit:
