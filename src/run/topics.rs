@@ -7,7 +7,7 @@ use std::time::{Duration, Instant as Moment};
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, ConsumerContext};
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
 use super::{GLANCE, Options};
 use crate::kafka::client::{self, Complaints, forward_log};
@@ -19,6 +19,8 @@ use crate::settings::Kafka;
 
 const QUERY_TIMEOUT: Duration = Duration::from_secs(3);
 const RETRY: Duration = Duration::from_millis(500);
+/// How many of the client's events are looked through after a failure.
+const POLLS: usize = 100;
 
 /// What is wrong with Kafka is said once, here as later.
 pub(super) struct Asking(Arc<Complaints>);
@@ -48,18 +50,32 @@ pub(super) fn wait(options: &Options, lasting: &Lasting) -> anyhow::Result<Optio
     let complaints = Arc::<Complaints>::default();
     let client = client(&options.kafka, complaints.clone())?;
     let mut topics = Topics::new(options.kafka.topics.clone());
+    let mut said = None;
     while lasting.course() == Course::GoOn {
         lasting.published.beat_of_kafka();
         lasting.published.beat();
         let asked = topics.ask(&client, QUERY_TIMEOUT);
         let reason = match (&asked, topics.missing()) {
             (Err(error), _) => {
+                // The client knows better what is wrong than the call that fails, and tells it while polled.
+                (0..POLLS).for_each(|_| drop(client.poll(Duration::ZERO)));
                 complaints.hear(error.rdkafka_error_code(), &error.to_string());
                 "Kafka does not answer".to_owned()
             }
             (Ok(()), Some(topic)) => {
                 complaints.mended();
-                format!("the topic {topic:?} is not there")
+                let (code, reason) = match topics.is_forbidden(topic) {
+                    true => (
+                        RDKafkaErrorCode::TopicAuthorizationFailed,
+                        format!("the topic {topic:?} is not for this user"),
+                    ),
+                    false => (RDKafkaErrorCode::UnknownTopicOrPartition, format!("the topic {topic:?} is not there")),
+                };
+                if said.as_ref() != Some(&reason) {
+                    complaints.hear(Some(code), &reason);
+                    said = Some(reason.clone());
+                }
+                reason
             }
             (Ok(()), None) => {
                 complaints.mended();
