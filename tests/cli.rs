@@ -202,3 +202,31 @@ fn log_lines_are_text_or_json() {
     assert_eq!(streams(&churnwatch(&["validate"]).assert().code(0)).1, "");
     assert_eq!(streams(&churnwatch(&["validate", "-v"]).env("RUST_LOG", "off").assert().code(0)).1, "");
 }
+
+#[test]
+fn the_example_of_the_readme_works() {
+    let readme = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
+    let block = |language: &str| {
+        let (_, rest) = readme.split_once(&format!("```{language}\n")).unwrap();
+        rest.split_once("```").unwrap().0.lines().map(|line| format!("{}\n", line.trim())).collect::<String>()
+    };
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::write(directory.path().join("churnwatch.toml"), block("toml")).unwrap();
+    std::fs::write(directory.path().join("events.jsonl"), block("json")).unwrap();
+    let run = |arguments: &[&str]| {
+        let assert = churnwatch(arguments).current_dir(directory.path()).assert().code(0);
+        streams(&assert).0
+    };
+    assert!(
+        run(&["validate", "--config", "churnwatch.toml"]).contains("groupings   everyone; plan,region; signup_month\n")
+    );
+    let page =
+        run(&["replay", "--strict", "--config", "churnwatch.toml", "--as-of", "2026-03-02T00:00:00Z", "events.jsonl"]);
+    // The one whose payment failed is gone since the first of March; the visitor is here.
+    for line in [
+        r#"churnwatch_customers{cohort_by="everyone"} 1"#,
+        r#"churnwatch_lost_customers_by_reason{cohort_by="everyone",window="7d",reason="payment_failed",class="involuntary"} 1"#,
+    ] {
+        assert!(page.lines().any(|l| l == line), "{line} in {page}");
+    }
+}

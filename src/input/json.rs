@@ -1,5 +1,6 @@
 //! One event in the proto3 JSON mapping.
 
+use serde_json::error::Category;
 use serde_json::{Error, Map, Number, Value};
 
 use crate::proto::{EndReason, Ended, LifecycleEvent, lifecycle_event::Event};
@@ -97,7 +98,8 @@ fn describe(error: &Error) -> String {
     let reason = reason
         .replace("data did not match any variant of untagged enum Content", "not an integer that fits the field")
         .replace("expected expected", "expected");
-    format!("{reason} (column {})", error.column())
+    let kind = if matches!(error.classify(), Category::Syntax | Category::Eof) { "not a line of JSON: " } else { "" };
+    format!("{kind}{reason} (column {})", error.column())
 }
 
 #[cfg(test)]
@@ -264,7 +266,7 @@ mod tests {
             ),
             ("[]", "invalid type"),
             ("null", "invalid type"),
-            ("customer,time", "expected value (column 1)"),
+            ("customer,time", "not a line of JSON: expected value (column 1)"),
         ] {
             let refused = refusal(json);
             assert!(refused.contains(expected), "{json}: {refused}");

@@ -85,9 +85,15 @@ fn what_is_waited_for_is_said_with_its_cause() {
     let config = directory.path().join("churnwatch.toml");
     let broker = churnwatch::embedded::Broker::start().unwrap();
     let brokers = broker.bootstrap_servers().unwrap();
+    let properties = "[kafka.librdkafka]\n'security.protocol' = 'SSL'\n";
     let absent = "the topic \"customer-lifecycle\" is not there. Create the topic";
-    for (brokers, words) in [("127.0.0.1:1", "127.0.0.1:1 failed: Connection refused"), (brokers.as_str(), absent)] {
-        fs::write(&config, configuration(brokers, directory.path(), "")).unwrap();
+    for (brokers, properties, words) in [
+        ("127.0.0.1:1", "[kafka.librdkafka]\n", "127.0.0.1:1 failed: Connection refused"),
+        (&brokers, properties, "in state SSL_HANDSHAKE"),
+        (&brokers, "[kafka.librdkafka]\n", absent),
+    ] {
+        let text = configuration(brokers, directory.path(), "");
+        fs::write(&config, text.replace("[kafka.librdkafka]\n", properties)).unwrap();
         let run = Run::start(&config);
         assert!(poll(|| run.said().contains(words)), "{}", run.said());
         assert_eq!(run.said().matches(" WARN ").count(), 1, "{}", run.said());
