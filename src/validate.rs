@@ -155,7 +155,11 @@ pub fn check_topics(kafka: &Kafka, timeout: Duration, out: &mut impl Write) -> a
             );
         }
     };
-    writeln!(out, "cluster     {} brokers answer for {}", cluster.brokers().len(), kafka.bootstrap_servers())?;
+    let answer = match cluster.brokers().len() {
+        1 => "1 broker answers".to_owned(),
+        brokers => format!("{brokers} brokers answer"),
+    };
+    writeln!(out, "cluster     {answer} for {}", kafka.bootstrap_servers())?;
     let names: Vec<&str> = cluster.topics().iter().map(MetadataTopic::name).collect();
     let mut failed = 0;
     let topics = kafka.topics.iter().map(|topic| Asked { topic, key: "kafka.topics", right: "Read" });
@@ -180,7 +184,8 @@ pub fn check_topics(kafka: &Kafka, timeout: Duration, out: &mut impl Write) -> a
             Ok(partitions) => {
                 let kept =
                     keeping.map(|keeping| format!(", records kept for {}", keeping.period())).unwrap_or_default();
-                writeln!(out, "topic       {topic}: {partitions} partitions{kept}")?;
+                let plural = if partitions == 1 { "" } else { "s" };
+                writeln!(out, "topic       {topic}: {partitions} partition{plural}{kept}")?;
             }
             Err(what) => {
                 failed += 1;

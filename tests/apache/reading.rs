@@ -88,7 +88,7 @@ fn nothing_is_imported_that_the_topic_would_delete() {
         ),
         ("stamped", &[("message.timestamp.type", "LogAppendTime")], Ok(2), "kept for 7d"),
         ("compacted", &[("cleanup.policy", "compact")], Err(" is compacted, so that only the last"), "is compacted"),
-        ("ever", &[("retention.ms", "-1")], Ok(2), "1 partitions, records kept for ever\n"),
+        ("ever", &[("retention.ms", "-1")], Ok(2), "1 partition, records kept for ever\n"),
     ] {
         let topic = format!("{}-{name}", fixture.topic());
         apache_kafka::create_topic_with(servers, &topic, 1, properties);
