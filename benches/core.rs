@@ -24,6 +24,10 @@ use support::figures::{Figures, criterion_folder, criterion_median, median};
 use support::log::{EVENTS_A_SECOND, Log, Mix, definitions};
 use support::reference::{RandomAccess, available_bytes, bytewise_ns};
 
+/// That of the binary.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const BATCH: usize = 1024;
 /// Whole batches, for about a second.
 const SAMPLE: u64 = EVENTS_A_SECOND.next_multiple_of(BATCH as u64);

@@ -17,6 +17,10 @@ use support::figures::{Figures, median};
 use support::log::{Log, Mix, definitions};
 use support::reference::bytewise_ns;
 
+/// That of the binary.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const SAMPLES: usize = 24;
 /// Between two publications.
 const EVENTS: u64 = 50_000;

@@ -27,6 +27,10 @@ use support::figures::Figures;
 use support::log::{Log, Mix, definitions};
 use support::reference::available_bytes;
 
+/// That of the binary.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const PARTITIONS: u64 = 8;
 const BATCH: u64 = 1024;
 const WINDOWS: usize = 5;

@@ -10,6 +10,10 @@ use churnwatch::store::StoreError;
 use churnwatch::{demo, import, inspect, replay, run, telemetry, validate};
 use clap::Parser;
 
+/// Also of the Kafka client's records: see docs/dependencies.md.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let log = cli.log();

@@ -15,6 +15,10 @@ use churnwatch::proto::{
 use churnwatch::shard::{HashKey, Shard};
 use churnwatch::time::{Grid, Instant, Span};
 
+/// That of the binary.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// One subscription and two dimensions.
 const LIMIT_BYTES_PER_CUSTOMER: f64 = 96.0;
 /// Some of them with two subscriptions, other plans, pauses, months of renewals.

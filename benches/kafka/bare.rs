@@ -1,5 +1,9 @@
-//! A bare consumer: batches from the partitions' queues, counted and dropped, in a process of its own.
+//! A bare consumer: batches from the partitions' queues, counted and dropped, in a process of its own; and one that does
+//! the least that any program with a state per customer has to do with them.
 
+use std::collections::hash_map::RandomState;
+use std::hash::BuildHasher as _;
+use std::hint::black_box;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -7,11 +11,14 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use churnwatch::kafka::consumer_config;
-use churnwatch::native::PartitionQueue;
+use churnwatch::native::{Message, PartitionQueue};
+use churnwatch::proto::LifecycleEvent;
 use churnwatch::settings::Settings;
 use rdkafka::consumer::{BaseConsumer, Consumer as _, DefaultConsumerContext};
 use rdkafka::{Offset, TopicPartitionList};
 use serde::{Deserialize, Serialize};
+
+use prost::Message as _;
 
 use crate::process::{cpu_s, peak_bytes};
 use crate::topic::Topic;
@@ -19,9 +26,19 @@ use crate::topic::Topic;
 /// Has this very program consume rather than measure.
 const ASKED: &str = "CHURNWATCH_BARE_CONSUMER";
 
+/// What becomes of the records.
+#[derive(Clone, Copy, Serialize, Deserialize)]
+pub enum Use {
+    /// They are counted.
+    Count,
+    /// They are decoded, and noted in a flat table: [`Floor`].
+    Table,
+}
+
 /// What is to be consumed.
 #[derive(Serialize, Deserialize)]
 pub struct Asked {
+    then: Use,
     servers: String,
     topic: String,
     partitions: i32,
@@ -45,9 +62,9 @@ pub fn asked_for() -> Option<Asked> {
 }
 
 /// Consumes the topic in a process of its own.
-pub fn run(topic: &Topic, records: u64) -> Cost {
+pub fn run(topic: &Topic, records: u64, then: Use) -> Cost {
     let Topic { servers, name, partitions } = topic;
-    let asked = Asked { servers: servers.clone(), topic: name.clone(), partitions: *partitions, records };
+    let asked = Asked { then, servers: servers.clone(), topic: name.clone(), partitions: *partitions, records };
     let mut command = Command::new(std::env::current_exe().expect("this program has a path"));
     command.env(ASKED, serde_json::to_string(&asked).expect("it is JSON"));
     let output = command.stdin(Stdio::null()).stderr(Stdio::inherit()).output().expect("this program can be run");
@@ -82,7 +99,12 @@ pub fn consume(asked: &Asked) {
                 assert!(consumer.poll(Duration::from_millis(100)).is_none(), "records come in their own queues");
             }
         });
-        let rate = take_all(&mut queues, &wakes, asked.records);
+        let mut floor = Floor::default();
+        let rate = take_all(&mut queues, &wakes, asked.records, |taken| match asked.then {
+            Use::Count => {}
+            Use::Table => floor.take(taken),
+        });
+        black_box(&floor);
         over.store(true, Ordering::Relaxed);
         let process = std::process::id();
         Cost { rate, cpu_s: cpu_s(process), peak_bytes: peak_bytes(process) }
@@ -91,10 +113,20 @@ pub fn consume(asked: &Asked) {
 }
 
 /// Takes so many records out of the queues. Returns how many a second, from the first batch to the last.
-fn take_all(queues: &mut [PartitionQueue<DefaultConsumerContext>], wakes: &mpsc::Receiver<()>, all: u64) -> f64 {
+fn take_all(
+    queues: &mut [PartitionQueue<DefaultConsumerContext>],
+    wakes: &mpsc::Receiver<()>,
+    all: u64,
+    mut each: impl FnMut(&[Message]),
+) -> f64 {
     let (mut records, mut first) = (0, None);
     while records < all {
-        let taken: u64 = queues.iter_mut().map(|queue| queue.take().len() as u64).sum();
+        let mut taken = 0;
+        for queue in queues.iter_mut() {
+            let batch = queue.take();
+            each(batch);
+            taken += batch.len() as u64;
+        }
         records += taken;
         if taken == 0 {
             wakes.recv_timeout(Duration::from_secs(60)).expect("the topic holds what is asked for");
@@ -104,4 +136,39 @@ fn take_all(queues: &mut [PartitionQueue<DefaultConsumerContext>], wakes: &mpsc:
     }
     let (begun, before) = first.expect("there was a record");
     (records - before) as f64 / begun.elapsed().as_secs_f64()
+}
+
+/// A line of memory for each customer, found by the hash of its id, with when it was last heard of: no history, no windows,
+/// no cohorts, no second look at whether the line is that customer's.
+struct Floor {
+    lines: Vec<[u64; 8]>,
+    hasher: RandomState,
+    event: LifecycleEvent,
+}
+
+impl Default for Floor {
+    fn default() -> Self {
+        Self { lines: vec![[1; 8]; 1 << 21], hasher: RandomState::new(), event: LifecycleEvent::default() }
+    }
+}
+
+impl Floor {
+    fn take(&mut self, messages: &[Message]) {
+        for block in messages.chunks(32) {
+            let mut found = [(0, 0); 32];
+            for (found, message) in found.iter_mut().zip(block) {
+                self.event.clear();
+                self.event.merge(message.payload().unwrap_or_default()).expect("the bench wrote it");
+                let line = self.hasher.hash_one(&self.event.customer_id) as usize % self.lines.len();
+                *found = (line, self.event.event_time.map_or(0, |time| time.seconds as u64));
+            }
+            // All are asked for before any is waited for.
+            black_box(found.iter().fold(0, |sum, &(line, _)| sum ^ self.lines[line][7]));
+            for (line, second) in &found[..block.len()] {
+                let line = &mut self.lines[*line];
+                line[0] = line[0].max(*second);
+                line[1] += 1;
+            }
+        }
+    }
 }

@@ -30,6 +30,8 @@ use churnwatch::embedded::Broker;
 use figures::Figures;
 use support::apache_kafka;
 use topic::Topic;
+// The binary's allocator, which takes the place of C's: the clients compared have the same.
+use mimalloc as _;
 
 const PARTITIONS: i32 = 4;
 /// The embedded broker keeps 5 MiB of each.

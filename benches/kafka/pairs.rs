@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use crate::Sizes;
-use crate::bare::{self, Cost};
+use crate::bare::{self, Cost, Use};
 use crate::figures::{Figures, median};
 use crate::page;
 use crate::process::{Run, cpu_s, peak_bytes};
@@ -14,22 +14,25 @@ use crate::topic::{LAST, Topic};
 pub fn compare(topic: &Topic, events: u64, sizes: &Sizes, where_to: &str, figures: &mut Figures) {
     let records = topic.fill(events, sizes.customers);
     println!("{records} records in {} partitions{where_to}, {} customers", topic.partitions, sizes.customers);
-    let (mut bare, mut run) = (Vec::new(), Vec::new());
+    let (mut bare, mut run, mut floor) = (Vec::new(), Vec::new(), Vec::new());
     for pair in 0..sizes.pairs {
         // Whoever is first may find the broker less warm.
         let first_run = pair % 2 == 1;
         if first_run {
             run.push(read(topic, records));
         }
-        bare.push(bare::run(topic, records));
+        bare.push(bare::run(topic, records, Use::Count));
+        floor.push(bare::run(topic, records, Use::Table));
         if !first_run {
             run.push(read(topic, records));
         }
-        let (bare, run) = (bare[pair], run[pair]);
+        let (bare, run, floor) = (bare[pair], run[pair], floor[pair]);
         println!(
-            "pair {pair}: bare {:.2} M/s, {:.3} CPU-s a million; run {:.2} M/s, {:.3} CPU-s a million",
+            "pair {pair}: bare {:.2} M/s, {:.3} CPU-s a million; with a table {:.2} M/s, {:.3}; run {:.2} M/s, {:.3}",
             bare.rate / 1e6,
             bare.cpu_s * 1e6 / records as f64,
+            floor.rate / 1e6,
+            floor.cpu_s * 1e6 / records as f64,
             run.rate / 1e6,
             run.cpu_s * 1e6 / records as f64
         );
@@ -41,8 +44,14 @@ pub fn compare(topic: &Topic, events: u64, sizes: &Sizes, where_to: &str, figure
         ("peak memory", |cost| cost.peak_bytes, 1.0, "bytes"),
     ] {
         let against = of(&bare, what) * scale;
-        let name = format!("run, {name}{where_to}");
-        figures.push_against(name, of(&run, what) * scale, unit, ("bare consumer", against));
+        figures.push_against(
+            format!("run, {name}{where_to}"),
+            of(&run, what) * scale,
+            unit,
+            ("bare consumer", against),
+        );
+        let name = format!("decoding into a flat table, {name}{where_to}");
+        figures.push_against(name, of(&floor, what) * scale, unit, ("bare consumer", against));
     }
 }
 

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use super::support::figures::{Row, number};
 
 /// `kafka.prefetch_bytes` by default.
-const PREFETCH_BYTES: f64 = 64.0 * 1024.0 * 1024.0;
+const PREFETCH_BYTES: f64 = (32 << 20) as f64;
 /// `http.publish_interval` by default.
 const PUBLISH_INTERVAL_MS: f64 = 5_000.0;
 /// `snapshot.keep` by default.
@@ -66,7 +66,7 @@ const LINES: [Line; 12] = [
     ("tallies, at most: a cohort may be in every partition", "K · k · P / I", "GB", |p, m| {
         p.cohorts * m.cohort_bytes * p.partitions / p.instances / 1e9
     }),
-    ("read ahead", "64 MiB", "GB", |_, _| PREFETCH_BYTES / 1e9),
+    ("read ahead", "32 MiB", "GB", |_, _| PREFETCH_BYTES / 1e9),
     ("snapshots under way, one a worker", "N · C · s / P", "GB", |p, m| snapshots_under_way(p, m) / 1e9),
     ("**memory**, with a quarter in reserve", "1.25 · sum of these", "GB", |p, m| {
         let tallies = p.cohorts * m.cohort_bytes * p.partitions / p.instances;

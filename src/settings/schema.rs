@@ -87,7 +87,7 @@ pub(super) const SECTIONS: &[Section] = &[
             Key {
                 name: "prefetch_bytes",
                 kind: "integer",
-                default: Some("67108864"),
+                default: Some("33554432"),
                 example: "",
                 doc: "How much of the topics may be read ahead of the counting, over all partitions, which share it equally; each \
                       has at least 65536. `queued.max.messages.kbytes` in `librdkafka` takes its place, and counts per partition.",

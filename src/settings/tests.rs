@@ -24,7 +24,7 @@ fn the_defaults() {
     assert_eq!(s.kafka.brokers, ["localhost:9092"]);
     assert!(s.kafka.topics.is_empty() && s.kafka.librdkafka.is_empty());
     assert_eq!(s.kafka.group_id, "churnwatch");
-    assert_eq!((s.kafka.prefetch_bytes, s.kafka.stall_timeout), (64 << 20, Duration::from_secs(60)));
+    assert_eq!((s.kafka.prefetch_bytes, s.kafka.stall_timeout), (32 << 20, Duration::from_secs(60)));
     assert_eq!(s.kafka.group_protocol(), "classic");
     assert_eq!((s.kafka.framing, s.kafka.on_rejected), (Framing::Detect, OnRejected::Skip));
     let windows: Vec<_> = s.windows.lengths.iter().map(|w| (w.label.as_str(), w.length)).collect();

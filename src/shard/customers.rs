@@ -1,12 +1,9 @@
 //! The customers' packed histories: one cache line each for the common customer.
 //!
-//! Records lie in order of arrival in chunks that never move; an index in segments leads from the hashed
-//! id to the record. A single table of tens of millions of entries would stall for seconds each time it grows;
-//! a segment stalls for milliseconds.
-
-use hashbrown::HashTable;
+//! Records lie in order of arrival, in chunks that never move; an [index](super::index) leads to them.
 
 use super::frozen::Frozen;
+use super::index::{Index, Place};
 use crate::history::prolong::{Prolonged, Sign, prolong};
 
 /// A customer's keyed hash. Nothing leads from it back to the id.
@@ -15,9 +12,6 @@ pub type CustomerKey = [u8; 16];
 /// Number of a customer in its shard; never reused.
 pub type CustomerId = u32;
 
-const SEGMENTS: usize = 256;
-/// By how much a segment grows at most for customers that are foreseen.
-const FORESEEN: usize = 8;
 const CHUNK: usize = 1024;
 const INLINE: usize = 47;
 /// By how many bytes a history that does not lie in its record grows.
@@ -36,32 +30,28 @@ struct Record {
 /// Every customer of a shard.
 pub struct Customers {
     chunks: Vec<Vec<Record>>,
-    index: Vec<HashTable<CustomerId>>,
+    index: Index,
     spilled: Vec<Vec<u8>>,
     free: Vec<u32>,
     len: usize,
-    /// How many there will be, where that is foreseen.
-    expected: usize,
     frozen: Frozen,
 }
 
 impl Customers {
     pub fn new() -> Self {
-        let index = (0..SEGMENTS).map(|_| HashTable::new()).collect();
         Self {
             chunks: Vec::new(),
-            index,
+            index: Index::new(),
             spilled: Vec::new(),
             free: Vec::new(),
             len: 0,
-            expected: 0,
             frozen: Frozen::default(),
         }
     }
 
     /// Foresees so many customers. It is a hint: what is allocated stays in proportion to those that come.
     pub fn expect(&mut self, customers: u64) {
-        self.expected = usize::try_from(customers).unwrap_or(usize::MAX);
+        self.index.expect(usize::try_from(customers).unwrap_or(usize::MAX));
     }
 
     pub fn len(&self) -> usize {
@@ -74,10 +64,8 @@ impl Customers {
 
     /// The customer of a key, made with the history `empty` if there is none.
     pub fn find_or_insert(&mut self, key: &CustomerKey, empty: &[u8]) -> CustomerId {
-        let hash = spread(key);
         let chunks = &mut self.chunks;
-        let segment = &mut self.index[usize::from(key[0])];
-        if let Some(&id) = segment.find(hash, |&id| record(chunks, id).key == *key) {
+        if let Some(id) = self.index.find(key, |id| record(chunks, id).key == *key) {
             return id;
         }
         let id = self.len as CustomerId;
@@ -90,13 +78,7 @@ impl Customers {
         if let Some(chunk) = chunks.last_mut() {
             chunk.push(new);
         }
-        let hash_of = |&id: &CustomerId| spread(&record(chunks, id).key);
-        if segment.len() == segment.capacity() {
-            // To grow is to look at every record once more.
-            let foreseen = (self.expected / SEGMENTS * 9 / 8).min(FORESEEN * segment.len());
-            segment.reserve(foreseen.saturating_sub(segment.len()).max(1), hash_of);
-        }
-        segment.insert_unique(hash, id, hash_of);
+        self.index.insert(key, id, |id| &record(chunks, id).key);
         self.len += 1;
         id
     }
@@ -105,11 +87,20 @@ impl Customers {
     ///
     /// Each loop asks for all its places in memory before any is there: what one waits for, all wait for together.
     pub fn find_all<const N: usize>(&self, keys: &[Option<CustomerKey>; N]) -> [Option<CustomerId>; N] {
-        // Whoever is first in the index with the same few bits is nearly always the one.
-        let mut customers = keys.map(|key| {
-            let key = key?;
-            self.index[usize::from(key[0])].find(spread(&key), |_| true).copied()
-        });
+        let mut places = [Place::default(); N];
+        let mut touched = 0;
+        for (place, key) in places.iter_mut().zip(keys) {
+            let Some(key) = key else { continue };
+            let byte;
+            (*place, byte) = self.index.place(key);
+            touched |= byte;
+        }
+        // Otherwise the bytes would not be read.
+        std::hint::black_box(touched);
+        let mut customers = [None; N];
+        for ((customer, key), place) in customers.iter_mut().zip(keys).zip(&places) {
+            *customer = key.and_then(|key| self.index.guess(&key, *place));
+        }
         for (customer, key) in customers.iter_mut().zip(keys) {
             *customer = customer.filter(|&id| Some(record(&self.chunks, id).key) == *key);
         }
@@ -236,12 +227,6 @@ impl Record {
 
 fn record(chunks: &[Vec<Record>], id: CustomerId) -> &Record {
     &chunks[id as usize / CHUNK][id as usize % CHUNK]
-}
-
-/// The key is a hash already; the first byte has chosen the segment.
-fn spread(key: &CustomerKey) -> u64 {
-    let [_, _, _, _, _, _, _, _, low @ ..] = *key;
-    u64::from_le_bytes(low)
 }
 
 #[cfg(test)]

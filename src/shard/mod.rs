@@ -8,6 +8,7 @@ mod deadlines;
 mod dimensions;
 mod folding;
 mod frozen;
+mod index;
 mod intake;
 mod state;
 #[cfg(test)]
@@ -37,6 +38,9 @@ use crate::time::{Boundary, Instant};
 
 /// How many histories are fetched from memory at a time: about twice what a processor keeps on their way.
 const BLOCK: usize = 32;
+
+/// Room for so many customers whose time has come is kept for the next ones.
+const DUE_KEPT: usize = 1 << 16;
 
 /// The secret under which customer ids are hashed; chosen at random for a new shard, kept in its snapshots.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -228,6 +232,9 @@ impl Shard {
             }
         }
         self.scratch.before = before;
+        // Once, after a long time, they may be everybody: four bytes for each, for good.
+        due.clear();
+        due.shrink_to(DUE_KEPT);
         self.scratch.due = due;
         if let Some(tallies) = &mut self.tallies {
             for tally in &mut tallies.by_grouping {
