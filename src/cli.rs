@@ -1,16 +1,19 @@
 //! The command line: what may be typed, and how it becomes settings and options.
 
+mod generated;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum, ValueHint};
-use clap_complete::Shell;
 
 use crate::demo;
 use crate::input::Format;
 use crate::settings::{self, ConfigError, Override, Settings, duration};
 use crate::time::{Instant, Span};
 use crate::{import, replay};
+
+pub use generated::{CompletionsArgs, ManArgs};
 
 /// Exact rolling churn and retention of customers and recurring revenue, from Kafka to Prometheus.
 #[derive(Debug, Parser)]
@@ -40,11 +43,14 @@ Examples:
 
 Exit codes: 0 done, 1 failed, 2 wrong usage or configuration.";
 
+/// Apart from a command's own.
+const OF_EVERY_COMMAND: &str = "Options of every command";
+
 /// What every command takes.
 #[derive(Debug, Args)]
 pub struct Global {
     /// The configuration, a TOML file; without it the defaults hold
-    #[arg(long, short, global = true, env = "CHURNWATCH_CONFIG", value_name = "FILE", value_hint = ValueHint::FilePath)]
+    #[arg(long, short, global = true, help_heading = OF_EVERY_COMMAND, env = "CHURNWATCH_CONFIG", value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub config: Option<PathBuf>,
     #[command(flatten)]
     pub log: Log,
@@ -54,13 +60,13 @@ pub struct Global {
 #[derive(Clone, Copy, Debug, Args)]
 pub struct Log {
     /// How log lines are written
-    #[arg(long, global = true, value_name = "FORMAT", default_value = "text")]
+    #[arg(long, global = true, help_heading = OF_EVERY_COMMAND, value_name = "FORMAT", default_value = "text")]
     pub log_format: LogFormat,
     /// Say more; twice, everything. RUST_LOG, where set, decides instead
-    #[arg(long, short, global = true, action = ArgAction::Count)]
+    #[arg(long, short, global = true, help_heading = OF_EVERY_COMMAND, action = ArgAction::Count)]
     pub verbose: u8,
     /// Say nothing but errors
-    #[arg(long, short, global = true, conflicts_with = "verbose")]
+    #[arg(long, short, global = true, help_heading = OF_EVERY_COMMAND, conflicts_with = "verbose")]
     pub quiet: bool,
 }
 
@@ -131,7 +137,7 @@ pub struct RunArgs {
     /// Where to serve /metrics, instead of http.listen
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub listen: Option<String>,
-    /// TLS, passwords and headers for it, a YAML file, instead of http.web_config_file
+    /// TLS, client certificates and passwords for /metrics, a YAML file, instead of http.web_config_file
     #[arg(long = "web.config.file", value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub web_config_file: Option<String>,
     /// Set the snapshots aside and read the topics from their beginning; once a new snapshot is written the old ones go
@@ -146,7 +152,8 @@ Examples:
   churnwatch run --config churnwatch.toml
   churnwatch run --brokers kafka-1:9092,kafka-2:9092 --topic customer-lifecycle
 
-SIGTERM and Ctrl-C end it in order: what was read is counted, snapshots are written, offsets committed and the group is left.";
+SIGTERM and Ctrl-C end it in order: what was read is counted, snapshots are written, offsets committed and the \
+group is left.";
 
     /// The settings given as flags.
     pub fn overrides(&self) -> Vec<Override> {
@@ -165,7 +172,7 @@ SIGTERM and Ctrl-C end it in order: what was read is counted, snapshots are writ
 #[derive(Debug, Args)]
 pub struct ReplayArgs {
     /// The instant the numbers are for, RFC 3339; the latest event_time if not given
-    #[arg(long, value_name = "TIME", value_parser = Instant::parse_rfc3339)]
+    #[arg(long, value_name = "TIME", value_parser = parse_instant)]
     pub as_of: Option<Instant>,
     #[command(flatten)]
     pub input: InputArgs,
@@ -246,8 +253,9 @@ impl ImportArgs {
 Examples:
   churnwatch import --brokers localhost:9092 --topic customer-lifecycle events.jsonl
 
-Records are keyed by customer id. It is safe to import a file twice: a repeated event changes nothing. Each record
-carries its event_time as Kafka timestamp: a topic that keeps seven days may delete older ones at once.";
+Records are keyed by customer id. It is safe to import a file twice: a repeated event changes nothing. Each record \
+carries its event_time as Kafka timestamp: what the topic would delete at once, for it keeps records for a shorter time, \
+is refused.";
 
     /// The settings given as flags.
     pub fn overrides(&self) -> Vec<Override> {
@@ -282,8 +290,8 @@ Examples:
   churnwatch demo
   churnwatch demo --for 30s --seed 7
 
-Nothing else is needed: the broker and the configuration are inside the process (--config is not read), and
-nothing is kept.";
+Nothing else is needed: the broker and the configuration are inside the process (--config is not read), and nothing \
+is kept.";
 }
 
 impl From<DemoArgs> for demo::Options {
@@ -295,7 +303,7 @@ impl From<DemoArgs> for demo::Options {
 /// `churnwatch validate`
 #[derive(Debug, Args)]
 pub struct ValidateArgs {
-    /// Ask the brokers for the topics too
+    /// Also ask the brokers for the topics, and try the snapshot store
     #[arg(long)]
     pub check_connectivity: bool,
     #[command(flatten)]
@@ -325,60 +333,22 @@ Examples:
 Defaults, file, environment and flags, put together. Secret properties of the Kafka client show as <redacted>.";
 }
 
-/// `churnwatch man`
-#[derive(Debug, Args)]
-pub struct ManArgs {
-    /// Write a page for every command into this directory, instead of printing the first
-    #[arg(long, value_name = "DIRECTORY", value_hint = ValueHint::DirPath)]
-    pub directory: Option<PathBuf>,
-}
-
-impl ManArgs {
-    const EXAMPLES: &str = "\
+const INSPECT_EXAMPLES: &str = "\
 Examples:
-  churnwatch man | man -l -
-  churnwatch man --directory /usr/local/share/man/man1";
+  churnwatch snapshot inspect --config churnwatch.toml /var/lib/churnwatch/*/*.snapshot
 
-    /// Prints the page, or writes them all.
-    pub fn write(&self, out: &mut impl std::io::Write) -> std::io::Result<()> {
-        let command = <Cli as clap::CommandFactory>::command();
-        match &self.directory {
-            Some(directory) => clap_mangen::generate_to(command, directory),
-            None => clap_mangen::Man::new(command).render(out),
-        }
-    }
-}
+Each is read whole, as a restart would. The exit code is 1 unless all are valid.";
 
 /// `churnwatch snapshot …`
 #[derive(Debug, Subcommand)]
 pub enum SnapshotCommand {
     /// Print what snapshot files hold, or what is wrong with them
+    #[command(after_help = INSPECT_EXAMPLES)]
     Inspect {
         /// Snapshot files
         #[arg(required = true, value_name = "FILE", value_hint = ValueHint::FilePath)]
         files: Vec<PathBuf>,
     },
-}
-
-/// `churnwatch completions`
-#[derive(Debug, Args)]
-pub struct CompletionsArgs {
-    pub shell: Shell,
-}
-
-impl CompletionsArgs {
-    const EXAMPLES: &str = "\
-Examples:
-  churnwatch completions bash > /etc/bash_completion.d/churnwatch
-  churnwatch completions zsh > ~/.zfunc/_churnwatch";
-
-    /// The script for the shell.
-    pub fn script(&self) -> Vec<u8> {
-        let mut script = Vec::new();
-        let command = &mut <Cli as clap::CommandFactory>::command();
-        clap_complete::generate(self.shell, command, "churnwatch", &mut script);
-        script
-    }
 }
 
 impl Global {
@@ -396,6 +366,10 @@ fn parse_positive(text: &str) -> Result<Span, String> {
         Ok(span) => Ok(span),
         Err((what, remedy)) => Err(format!("{what}; {remedy}")),
     }
+}
+
+fn parse_instant(text: &str) -> Result<Instant, &'static str> {
+    Instant::parse_rfc3339(text).map_err(|_| "write an instant as RFC 3339 has it, such as 2026-02-01T00:00:00Z")
 }
 
 fn parse_wait(text: &str) -> Result<Duration, String> {

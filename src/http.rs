@@ -3,6 +3,7 @@
 
 mod connections;
 mod door;
+mod expiry;
 mod exposition;
 mod pages;
 mod passwords;

@@ -10,9 +10,12 @@ use indicatif::ProgressBar;
 
 use crate::decode::{Refusal, validate};
 use crate::input::{EventReader, Format};
+use crate::kafka::keeping::{COMPACTED, Keeping};
 use crate::kafka::produce::{Delivered, Producer};
 use crate::replay::{PROGRESS_RECORDS, Refusals, progress_bar};
+use crate::run::wall_clock;
 use crate::settings::{ConfigError, Kafka, Settings};
+use crate::time::Instant;
 
 /// How long the brokers have for the records that are on the way when the files end.
 const PATIENCE: Duration = Duration::from_secs(90);
@@ -66,7 +69,8 @@ fn topic(settings: &Settings) -> Result<&str, ConfigError> {
     }
 }
 
-/// Sends every valid event that the reader yields, naming the others. An error where a record was not acknowledged.
+/// Sends every valid event that the reader yields, naming the others. An error where a record was not acknowledged, or
+/// would not stay in the topic.
 pub fn import(
     kafka: &Kafka,
     topic: &str,
@@ -77,13 +81,20 @@ pub fn import(
     let started = Stopwatch::now();
     let mut producer = Producer::new(kafka, topic)?;
     producer.check_topic(TOPIC_TIMEOUT)?;
+    let keeping = keeping(kafka, topic)?;
+    let now = wall_clock();
     let mut refusals = Refusals::new(diagnostics, bar);
     let mut summary = Summary::default();
     while let Some(item) = reader.next_item()? {
         summary.read += 1;
         match item.content {
             Ok(record) => match validate(record.message, None) {
-                Ok(_) => drop(producer.send_as(record.message, record.payload)?),
+                Ok(event) => {
+                    if let Some(keeping) = keeping.filter(|keeping| keeping.deletes_at_once(event.time, now)) {
+                        bail!("{}: {}", item.position, too_old(event.time, topic, keeping));
+                    }
+                    producer.send_as(record.message, record.payload)?;
+                }
                 Err(Refusal::Ignored(_)) => summary.ignored += 1,
                 Err(Refusal::Rejected(rejection)) => {
                     summary.refused += 1;
@@ -115,6 +126,25 @@ pub fn import(
         );
     }
     Ok(summary)
+}
+
+/// How the topic keeps its records, as far as the brokers tell.
+fn keeping(kafka: &Kafka, topic: &str) -> anyhow::Result<Option<Keeping>> {
+    let keeping = Keeping::ask(kafka, &[topic], TOPIC_TIMEOUT / 2).remove(topic);
+    match keeping {
+        Some(Keeping { compacted: true, .. }) => bail!("the topic {topic:?} {COMPACTED}"),
+        keeping => Ok(keeping),
+    }
+}
+
+fn too_old(time: Instant, topic: &str, keeping: Keeping) -> String {
+    let period = keeping.period();
+    format!(
+        "the event is of {time}, but {topic:?} keeps records for {period}: its record carries that time, and the \
+         brokers would delete it, most likely before it is read. Set retention.ms=-1 for the topic, or \
+         message.timestamp.type=LogAppendTime, by which records are kept for {period} from now on; then import the \
+         same files again"
+    )
 }
 
 /// For people, on one line.

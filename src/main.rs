@@ -1,12 +1,10 @@
 //! The commands, each a line; what may be typed stands in `cli`.
 
-#![expect(clippy::print_stderr, reason = "the one place that speaks for the process")]
-
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 
 use anyhow::Result;
-use churnwatch::cli::{Cli, Command, SnapshotCommand};
+use churnwatch::cli::{Cli, Command, LogFormat, SnapshotCommand};
 use churnwatch::settings::{self, ConfigError};
 use churnwatch::store::StoreError;
 use churnwatch::{demo, import, inspect, replay, run, telemetry, validate};
@@ -18,9 +16,10 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    match telemetry::start_log(cli.log(), std::env::var("RUST_LOG").ok().as_deref()).and_then(|()| execute(cli)) {
+    let log = cli.log();
+    match telemetry::start_log(log, std::env::var("RUST_LOG").ok().as_deref()).and_then(|()| execute(cli)) {
         Ok(code) => code,
-        Err(error) => report(&error),
+        Err(error) => report(&error, log.log_format),
     }
 }
 
@@ -52,20 +51,27 @@ fn execute(Cli { global, command }: Cli) -> Result<ExitCode> {
 }
 
 /// Says why the process ends, and with which code: 1 failed, 2 wrong configuration.
-fn report(error: &anyhow::Error) -> ExitCode {
-    if let Some(error) = error.downcast_ref::<ConfigError>() {
-        let colour = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
-        eprint!("{}", error.report(colour));
-        return ExitCode::from(2);
-    }
+fn report(error: &anyhow::Error, log_format: LogFormat) -> ExitCode {
     let closed = |e: &io::Error| e.kind() == io::ErrorKind::BrokenPipe;
     if error.root_cause().downcast_ref::<io::Error>().is_some_and(closed) {
         // Whoever read our output has seen enough.
         return ExitCode::SUCCESS;
     }
-    eprintln!("error: {error:#}");
-    if let Some(StoreError::Settings(_)) = error.downcast_ref() {
-        return ExitCode::from(2);
+    let wrong = error.downcast_ref::<ConfigError>();
+    if log_format == LogFormat::Json && tracing::enabled!(tracing::Level::ERROR) {
+        // What reads lines of JSON can make nothing of another one.
+        tracing::error!("{error:#}");
+    } else if let Some(wrong) = wrong {
+        let colour = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
+        say(&wrong.report(colour));
+    } else {
+        say(&format!("error: {error:#}\n"));
     }
-    ExitCode::FAILURE
+    let other_settings = matches!(error.downcast_ref(), Some(StoreError::Settings(_)));
+    if wrong.is_some() || other_settings { ExitCode::from(2) } else { ExitCode::FAILURE }
+}
+
+/// Who reads standard error may be gone: the exit code says it, too.
+fn say(text: &str) {
+    let _ = io::stderr().write_all(text.as_bytes());
 }

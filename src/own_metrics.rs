@@ -140,6 +140,13 @@ impl OwnMetrics {
         }
     }
 
+    /// Until when the certificate of the pages is valid, where they have one.
+    pub fn web_certificate(&self, expiry: Option<SystemTime>) {
+        if let Some(since_1970) = expiry.and_then(|time| time.duration_since(SystemTime::UNIX_EPOCH).ok()) {
+            self.gauge("churnwatch_web_certificate_expiry_timestamp_seconds", &[]).set(since_1970.as_secs_f64());
+        }
+    }
+
     /// The Kafka client is made anew.
     pub fn client_rebuilt(&self, reason: Rebuild) {
         self.client_rebuilds[reason as usize].increment(1);

@@ -55,11 +55,11 @@ pub fn start_log(log: Log, rust_log: Option<&str>) -> anyhow::Result<()> {
 }
 
 /// The Kafka client repeats itself at every attempt to reconnect; what matters of it reaches us as errors and
-/// is said once, by us. Its own words are for those who ask for more.
+/// is said once, by us. So does the object store's client. Their own words are for those who ask for more.
 fn directives(log: Log) -> &'static str {
     match (log.quiet, log.verbose) {
         (true, _) => "error,librdkafka=off,rdkafka=off",
-        (false, 0) => "info,librdkafka=off,rdkafka=off",
+        (false, 0) => "info,object_store=warn,librdkafka=off,rdkafka=off",
         (false, 1) => "info,churnwatch=debug,librdkafka=warn,rdkafka=warn",
         (false, _) => "debug,churnwatch=trace",
     }

@@ -14,10 +14,11 @@ use rdkafka::metadata::MetadataTopic;
 use crate::cohort::{DimensionValue, Grouping};
 use crate::framing::Framing;
 use crate::http;
+use crate::kafka::keeping::{COMPACTED, Keeping};
 use crate::settings::{
     ClientAuth, Clock, Kafka, OnRejected, RateLimit, Settings, Snapshot, WebConfig, duration, nearest,
 };
-use crate::store::Store;
+use crate::store::{Store, StoreError};
 
 /// How long the brokers have to answer.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -154,7 +155,11 @@ pub fn check_topics(kafka: &Kafka, timeout: Duration, out: &mut impl Write) -> a
             );
         }
     };
-    writeln!(out, "cluster     {} brokers answer for {}", cluster.brokers().len(), kafka.bootstrap_servers())?;
+    let answer = match cluster.brokers().len() {
+        1 => "1 broker answers".to_owned(),
+        brokers => format!("{brokers} brokers answer"),
+    };
+    writeln!(out, "cluster     {answer} for {}", kafka.bootstrap_servers())?;
     let names: Vec<&str> = cluster.topics().iter().map(MetadataTopic::name).collect();
     let mut failed = 0;
     let topics = kafka.topics.iter().map(|topic| Asked { topic, key: "kafka.topics", right: "Read" });
@@ -163,13 +168,25 @@ pub fn check_topics(kafka: &Kafka, timeout: Duration, out: &mut impl Write) -> a
         OnRejected::Skip | OnRejected::Fail => None,
     };
     let asked: Vec<Asked<'_>> = topics.chain(letters).collect();
+    let there: Vec<&str> = asked.iter().map(|asked| asked.topic).filter(|topic| names.contains(topic)).collect();
+    let keeping = Keeping::ask(kafka, &there, timeout / 2);
     for asked @ Asked { topic, .. } in &asked {
         let verdict = match consumer.fetch_metadata(Some(topic), timeout) {
             Ok(metadata) => verdict(metadata.topics().iter().find(|t| t.name() == *topic), &names, asked),
             Err(error) => Err(format!("{error}; try again, and look at the brokers' log")),
         };
+        let keeping = keeping.get(*topic);
+        let verdict = match (keeping, asked.right) {
+            (Some(Keeping { compacted: true, .. }), "Read") => Err(COMPACTED.to_owned()),
+            _ => verdict,
+        };
         match verdict {
-            Ok(partitions) => writeln!(out, "topic       {topic}: {partitions} partitions")?,
+            Ok(partitions) => {
+                let kept =
+                    keeping.map(|keeping| format!(", records kept for {}", keeping.period())).unwrap_or_default();
+                let plural = if partitions == 1 { "" } else { "s" };
+                writeln!(out, "topic       {topic}: {partitions} partition{plural}{kept}")?;
+            }
             Err(what) => {
                 failed += 1;
                 writeln!(out, "topic       {topic}: {what}")?;
@@ -184,13 +201,13 @@ pub fn check_topics(kafka: &Kafka, timeout: Duration, out: &mut impl Write) -> a
 
 /// Says that snapshots can be kept in the store, or why not.
 pub fn check_store(snapshot: &Snapshot, out: &mut impl Write) -> anyhow::Result<()> {
-    let checked = Store::open(snapshot)?.check();
-    checked.with_context(|| {
-        format!(
-            "check snapshot.store, {}, and that creating, listing, reading and removing are permitted there",
-            snapshot.store
-        )
-    })?;
+    match Store::open(snapshot)?.check() {
+        Err(error @ StoreError::Unavailable { .. }) => bail!(
+            "{error}; check snapshot.store, the network and, of an object store, the credentials in the environment \
+             (AWS_*, GOOGLE_*, AZURE_*)"
+        ),
+        checked => checked?,
+    }
     writeln!(out, "store       {} answers, and refuses to overwrite", snapshot.store)?;
     Ok(())
 }

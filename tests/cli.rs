@@ -147,6 +147,12 @@ fn every_command_has_a_manual_page() {
     let directory = tempfile::tempdir().unwrap();
     let (out, err) = streams(&churnwatch(&["man", "--directory", directory.path().to_str().unwrap()]).assert().code(0));
     assert_eq!((out.as_str(), err.as_str()), ("", ""));
+    // A folder of its own is made.
+    let deeper = directory.path().join("man/man1");
+    churnwatch(&["man", "--directory", deeper.to_str().unwrap()]).assert().code(0);
+    let (out, err) = streams(&churnwatch(&["man", "--directory", "/proc/nowhere"]).assert().code(1));
+    assert!(out.is_empty() && err.starts_with("error: cannot write manual pages into /proc/nowhere: "), "{err}");
+    assert!(deeper.join("churnwatch-run.1").exists() && !deeper.join("churnwatch-help.1").exists());
     for name in ["churnwatch", "churnwatch-run", "churnwatch-validate", "churnwatch-snapshot-inspect"] {
         let page = std::fs::read_to_string(directory.path().join(format!("{name}.1"))).unwrap();
         assert!(page.contains(".SH SYNOPSIS"), "{name}: {page}");
@@ -159,6 +165,10 @@ fn every_shell_gets_its_completions() {
         let (out, _) = streams(&churnwatch(&["completions", shell]).assert().code(0));
         assert!(out.contains("check-connectivity"), "{shell}");
     }
+    let (script, _) = streams(&churnwatch(&["completions", "bash"]).assert().code(0));
+    let ask = "source /dev/stdin; COMP_WORDS=(churnwatch r) COMP_CWORD=1; _churnwatch churnwatch r churnwatch; echo ${COMPREPLY[@]}";
+    let offered = Command::new("bash").args(["-c", ask]).write_stdin(script).assert().code(0);
+    assert_eq!(streams(&offered).0, "run replay\n");
 }
 
 #[test]
@@ -176,6 +186,47 @@ fn log_lines_are_text_or_json() {
     let line: serde_json::Value = serde_json::from_str(json.1.lines().next().unwrap()).unwrap();
     assert_eq!((&line["level"], &line["message"]), (&"DEBUG".into(), &"churnwatch starts".into()));
     assert_eq!(json.0, out);
+    for (arguments, code, words) in [
+        (&["run"][..], 2, "no topic to read"),
+        (&["config", "--topic", "a b"], 2, "--topic: "),
+        (&["replay", "/nowhere.jsonl"], 1, "/nowhere.jsonl: cannot be read"),
+    ] {
+        let json = [arguments, &["--log-format", "json"]].concat();
+        let (_, err) = streams(&churnwatch(&json).assert().code(code));
+        let line: serde_json::Value = serde_json::from_str(&err).unwrap_or_else(|e| panic!("{e}: {err}"));
+        assert_eq!(line["level"], "ERROR");
+        assert!(line["message"].as_str().unwrap().contains(words), "{err}");
+        let (_, err) = streams(&churnwatch(&json).env("RUST_LOG", "off").assert().code(code));
+        assert!(err.contains(words), "the reason is said in any case: {err}");
+    }
     assert_eq!(streams(&churnwatch(&["validate"]).assert().code(0)).1, "");
     assert_eq!(streams(&churnwatch(&["validate", "-v"]).env("RUST_LOG", "off").assert().code(0)).1, "");
+}
+
+#[test]
+fn the_example_of_the_readme_works() {
+    let readme = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
+    let block = |language: &str| {
+        let (_, rest) = readme.split_once(&format!("```{language}\n")).unwrap();
+        rest.split_once("```").unwrap().0.lines().map(|line| format!("{}\n", line.trim())).collect::<String>()
+    };
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::write(directory.path().join("churnwatch.toml"), block("toml")).unwrap();
+    std::fs::write(directory.path().join("events.jsonl"), block("json")).unwrap();
+    let run = |arguments: &[&str]| {
+        let assert = churnwatch(arguments).current_dir(directory.path()).assert().code(0);
+        streams(&assert).0
+    };
+    assert!(
+        run(&["validate", "--config", "churnwatch.toml"]).contains("groupings   everyone; plan,region; signup_month\n")
+    );
+    let page =
+        run(&["replay", "--strict", "--config", "churnwatch.toml", "--as-of", "2026-03-02T00:00:00Z", "events.jsonl"]);
+    // The one whose payment failed is gone since the first of March; the visitor is here.
+    for line in [
+        r#"churnwatch_customers{cohort_by="everyone"} 1"#,
+        r#"churnwatch_lost_customers_by_reason{cohort_by="everyone",window="7d",reason="payment_failed",class="involuntary"} 1"#,
+    ] {
+        assert!(page.lines().any(|l| l == line), "{line} in {page}");
+    }
 }

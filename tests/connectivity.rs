@@ -31,7 +31,7 @@ fn topics_that_are_there_are_counted() {
     assert_eq!(result, Ok(()));
     assert!(
         out.contains("events: 4 partitions\n")
-            && out.contains("more: 1 partitions\n")
+            && out.contains("more: 1 partition\n")
             && out.contains("rejects: 2 partitions\n"),
         "{out}"
     );

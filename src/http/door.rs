@@ -28,6 +28,8 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(500);
 /// A web configuration in use.
 pub(super) struct Door {
     pub tls: Option<TlsAcceptor>,
+    /// Until when its certificate is valid.
+    expiry: Option<SystemTime>,
     /// How many there were before it.
     pub generation: u64,
     headers: Vec<(HeaderName, HeaderValue)>,
@@ -46,6 +48,7 @@ impl Door {
     fn open(verdicts: &Arc<Verdicts>) -> Self {
         Self {
             tls: None,
+            expiry: None,
             generation: 0,
             headers: Vec::new(),
             passwords: Passwords::new(Default::default(), verdicts.clone()),
@@ -63,10 +66,11 @@ impl Door {
                 || ConfigError::remark(format!("the header {name} has a value that HTTP cannot say"), "correct it");
             Ok((HeaderName::from_bytes(name.as_bytes()).map_err(|_| what())?, value.map_err(|_| what())?))
         };
-        let server_config = config.tls.as_ref().map(|tls| tls::server_config(tls, files)).transpose()?;
+        let server = config.tls.as_ref().map(|tls| tls::server(tls, files)).transpose()?;
         Ok(Self {
             generation: 0,
-            tls: server_config.map(|config| TlsAcceptor::from(Arc::new(config))),
+            expiry: server.as_ref().and_then(|server| server.expiry),
+            tls: server.map(|server| TlsAcceptor::from(Arc::new(server.config))),
             headers: config.headers.iter().map(header).collect::<Result<_, ConfigError>>()?,
             passwords: Passwords::new(config.users, verdicts.clone()),
             limiter: config.rate_limit.map(Limiter::new),
@@ -131,6 +135,7 @@ impl InForce {
     /// door, is said and left.
     pub async fn follow(&self, path: &Path, mut changes: Changes, own: &OwnMetrics) {
         own.web_config_read(Some(SystemTime::now()));
+        own.web_certificate(self.load().expiry);
         let mut tick = tokio::time::interval(LOOK_INTERVAL);
         loop {
             tick.tick().await;
@@ -140,6 +145,7 @@ impl InForce {
             let Some(files) = changes.settled(now) else { continue };
             match self.replacement(files) {
                 Ok(door) => {
+                    own.web_certificate(door.expiry);
                     self.door.store(Arc::new(door));
                     own.web_config_read(Some(SystemTime::now()));
                     info!("the web configuration has changed, and is in force");

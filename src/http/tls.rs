@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms, aws_lc_rs};
@@ -14,12 +15,21 @@ use rustls::{
     SupportedProtocolVersion,
 };
 
+use super::expiry;
 use super::web_files::WebFiles;
 use crate::settings::{ClientAuth, ConfigError, Pem, Tls, TlsVersion};
 
-/// The server's side of a handshake, or what is wrong with a certificate or a key.
-pub(super) fn server_config(tls: &Tls, files: &WebFiles) -> Result<ServerConfig, ConfigError> {
+/// The server's side of a handshake.
+pub(super) struct Server {
+    pub config: ServerConfig,
+    /// Until when its certificate, and those that it is signed by as far as they are shown, are valid.
+    pub expiry: Option<SystemTime>,
+}
+
+/// As the web configuration says, or what is wrong with a certificate or a key.
+pub(super) fn server(tls: &Tls, files: &WebFiles) -> Result<Server, ConfigError> {
     let certificates = certificates("cert_file", &tls.certificate, files)?;
+    let expiry = expiry::earliest(&certificates);
     let key = PrivateKeyDer::from_pem_slice(files.pem("key_file", &tls.key)?)
         .map_err(|error| wrong("key_file", &tls.key, &error.to_string(), "write one PEM private key, not encrypted"))?;
     let provider = Arc::new(provider(tls));
@@ -36,7 +46,7 @@ pub(super) fn server_config(tls: &Tls, files: &WebFiles) -> Result<ServerConfig,
     })?;
     config.ignore_client_order = tls.prefer_server_cipher_suites;
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok(config)
+    Ok(Server { config, expiry })
 }
 
 fn wrong(key: &str, pem: &Pem, what: &str, remedy: &str) -> ConfigError {

@@ -1,5 +1,6 @@
 //! One event in the proto3 JSON mapping.
 
+use serde_json::error::Category;
 use serde_json::{Error, Map, Number, Value};
 
 use crate::proto::{EndReason, Ended, LifecycleEvent, lifecycle_event::Event};
@@ -83,14 +84,22 @@ fn to_integer(value: &Value) -> Option<Number> {
     (float.fract() == 0.0 && float.abs() <= 9_007_199_254_740_992.0).then(|| Number::from(float as i64))
 }
 
+/// What the parser of times says, without saying that it is about a time.
+const NO_TIME: [&str; 4] =
+    ["premature end of input", "input contains invalid characters", "input is out of range", "trailing input"];
+
 fn describe(error: &Error) -> String {
     let text = error.to_string();
     // The line is known to the caller: what is left of serde_json's "at line 1 column 7" is the column.
     let reason = text.rsplit_once(" at line ").map_or(text.as_str(), |(reason, _)| reason);
+    if NO_TIME.contains(&reason) {
+        return format!("not a time as RFC 3339 has it, such as 2026-02-01T00:00:00Z (column {})", error.column());
+    }
     let reason = reason
         .replace("data did not match any variant of untagged enum Content", "not an integer that fits the field")
         .replace("expected expected", "expected");
-    format!("{reason} (column {})", error.column())
+    let kind = if matches!(error.classify(), Category::Syntax | Category::Eof) { "not a line of JSON: " } else { "" };
+    format!("{kind}{reason} (column {})", error.column())
 }
 
 #[cfg(test)]
@@ -184,7 +193,8 @@ mod tests {
             assert_eq!(event_time(text), Timestamp { seconds, nanos }, "{text}");
         }
         for bad in ["2026-02-01", "2026-02-01T09:00:00", "2026-02-30T09:00:00Z", "yesterday", ""] {
-            refusal(&format!(r#"{{"eventTime":"{bad}"}}"#));
+            let reason = refusal(&format!(r#"{{"eventTime":"{bad}"}}"#));
+            assert!(reason.starts_with("not a time as RFC 3339 has it"), "{bad}: {reason}");
         }
         refusal(r#"{"eventTime":1769936400}"#);
     }
@@ -256,7 +266,7 @@ mod tests {
             ),
             ("[]", "invalid type"),
             ("null", "invalid type"),
-            ("customer,time", "expected value (column 1)"),
+            ("customer,time", "not a line of JSON: expected value (column 1)"),
         ] {
             let refused = refusal(json);
             assert!(refused.contains(expected), "{json}: {refused}");

@@ -22,6 +22,7 @@ pub(crate) mod dead_letters;
 pub(crate) mod emptied;
 pub(crate) mod group;
 pub(crate) mod held;
+pub(crate) mod keeping;
 pub(crate) mod lifecycle;
 pub(crate) mod poll;
 pub(crate) mod prefetch;

@@ -64,11 +64,15 @@ impl Producer {
 
     /// Fails unless the brokers know the topic.
     pub fn check_topic(&self, patience: Duration) -> anyhow::Result<()> {
-        let metadata = self
-            .producer
-            .client()
-            .fetch_metadata(Some(&self.topic), patience)
-            .with_context(|| format!("no answer about {:?}: check kafka.brokers and the network", self.topic))?;
+        let metadata = match self.producer.client().fetch_metadata(Some(&self.topic), patience) {
+            Ok(metadata) => metadata,
+            Err(error) => bail!(
+                "no answer about {:?} within {} s: {error}; check kafka.brokers, the network, and security.protocol and \
+                 sasl.* of [kafka.librdkafka]",
+                self.topic,
+                patience.as_secs(),
+            ),
+        };
         if metadata.topics().iter().all(|topic| topic.partitions().is_empty()) {
             bail!("the topic {:?} is not there: create it, or name another one with --topic", self.topic);
         }

@@ -1,6 +1,6 @@
 //! How many partitions the topics have: what the numbers of all instances together must cover.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant as Moment};
 
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
@@ -17,12 +17,14 @@ pub(crate) struct Topics {
     names: Vec<String>,
     /// What Kafka told last; a topic that is not there has 0.
     partitions: BTreeMap<String, u64>,
+    /// Those that Kafka tells nothing of, for want of a permission.
+    forbidden: BTreeSet<String>,
     next_question: Option<Moment>,
 }
 
 impl Topics {
     pub fn new(names: Vec<String>) -> Self {
-        Self { names, partitions: BTreeMap::new(), next_question: None }
+        Self { names, partitions: BTreeMap::new(), forbidden: BTreeSet::new(), next_question: None }
     }
 
     /// Asks again where the last answer is old. An error changes nothing.
@@ -38,6 +40,12 @@ impl Topics {
         for name in &self.names {
             let metadata = consumer.fetch_metadata(Some(name), timeout)?;
             let Some(topic) = metadata.topics().iter().find(|topic| topic.name() == name) else { continue };
+            match topic.error() {
+                Some(RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED) => {
+                    self.forbidden.insert(name.clone());
+                }
+                _ => drop(self.forbidden.remove(name)),
+            }
             let gone = matches!(topic.error(), None | Some(RDKafkaRespErr::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART));
             // Another error, such as a missing permission, tells nothing of the topic.
             if gone || !topic.partitions().is_empty() {
@@ -51,6 +59,11 @@ impl Topics {
     /// The first topic that is not there, as far as Kafka tells.
     pub fn missing(&self) -> Option<&str> {
         self.names.iter().map(String::as_str).find(|&name| self.partitions.get(name).is_none_or(|&count| count == 0))
+    }
+
+    /// Whether Kafka refused to tell of the topic.
+    pub fn is_forbidden(&self, topic: &str) -> bool {
+        self.forbidden.contains(topic)
     }
 
     /// The partitions of all topics together.

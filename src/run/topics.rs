@@ -2,12 +2,13 @@
 //! may read ahead.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant as Moment};
 
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
-use rdkafka::consumer::{BaseConsumer, ConsumerContext};
-use rdkafka::error::KafkaError;
+use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
 use super::{GLANCE, Options};
 use crate::kafka::client::{self, Complaints, forward_log};
@@ -19,9 +20,15 @@ use crate::settings::Kafka;
 
 const QUERY_TIMEOUT: Duration = Duration::from_secs(3);
 const RETRY: Duration = Duration::from_millis(500);
+/// How many of the client's events are looked through after a failure.
+const POLLS: usize = 100;
 
 /// What is wrong with Kafka is said once, here as later.
-pub(super) struct Asking(Arc<Complaints>);
+pub(super) struct Asking {
+    complaints: Arc<Complaints>,
+    /// Whether the client has said why Kafka does not answer.
+    knows_why: AtomicBool,
+}
 
 impl ClientContext for Asking {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
@@ -29,7 +36,11 @@ impl ClientContext for Asking {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        self.0.hear(error.rdkafka_error_code(), reason);
+        // That no broker is left follows from what was wrong with each.
+        if error.rdkafka_error_code() != Some(RDKafkaErrorCode::AllBrokersDown) {
+            self.knows_why.store(true, Ordering::Release);
+            self.complaints.hear(error.rdkafka_error_code(), reason);
+        }
     }
 }
 
@@ -40,7 +51,7 @@ pub(super) fn client(kafka: &Kafka, complaints: Arc<Complaints>) -> anyhow::Resu
     let mut config = client::config(kafka, None);
     config.remove("group.id");
     config.remove("group.instance.id");
-    client::consumer(&config, Asking(complaints))
+    client::consumer(&config, Asking { complaints, knows_why: AtomicBool::new(false) })
 }
 
 /// The topics, once all of them are there; `None` where the instance ends before.
@@ -48,18 +59,37 @@ pub(super) fn wait(options: &Options, lasting: &Lasting) -> anyhow::Result<Optio
     let complaints = Arc::<Complaints>::default();
     let client = client(&options.kafka, complaints.clone())?;
     let mut topics = Topics::new(options.kafka.topics.clone());
+    let mut said = None;
     while lasting.course() == Course::GoOn {
         lasting.published.beat_of_kafka();
         lasting.published.beat();
         let asked = topics.ask(&client, QUERY_TIMEOUT);
+        if asked.is_ok() {
+            client.context().knows_why.store(false, Ordering::Release);
+        }
         let reason = match (&asked, topics.missing()) {
             (Err(error), _) => {
-                complaints.hear(error.rdkafka_error_code(), &error.to_string());
+                // The client knows better what is wrong than the call that fails, and tells it while polled.
+                (0..POLLS).for_each(|_| drop(client.poll(Duration::ZERO)));
+                if !client.context().knows_why.load(Ordering::Acquire) {
+                    complaints.hear(error.rdkafka_error_code(), &error.to_string());
+                }
                 "Kafka does not answer".to_owned()
             }
             (Ok(()), Some(topic)) => {
                 complaints.mended();
-                format!("the topic {topic:?} is not there")
+                let (code, reason) = match topics.is_forbidden(topic) {
+                    true => (
+                        RDKafkaErrorCode::TopicAuthorizationFailed,
+                        format!("the topic {topic:?} is not for this user"),
+                    ),
+                    false => (RDKafkaErrorCode::UnknownTopicOrPartition, format!("the topic {topic:?} is not there")),
+                };
+                if said.as_ref() != Some(&reason) {
+                    complaints.hear(Some(code), &reason);
+                    said = Some(reason.clone());
+                }
+                reason
             }
             (Ok(()), None) => {
                 complaints.mended();

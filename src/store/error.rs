@@ -26,7 +26,10 @@ pub enum StoreError {
     #[error("the snapshot store does not serve {place} at the moment: {error}")]
     Unavailable { place: String, error: io::Error },
     /// It says no to everything.
-    #[error("the snapshot store, {place}: {error}")]
+    #[error(
+        "the snapshot store, {place}: {error}; correct snapshot.store, or let this process list, create, read and \
+         remove there"
+    )]
     Refused { place: String, error: io::Error },
     /// It would let an instance that lost a partition write over the snapshots of the one that has it.
     #[error(

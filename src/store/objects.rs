@@ -1,6 +1,7 @@
 //! Snapshots in an object store: S3 and what speaks its language, Google Cloud Storage, Azure Blob Storage.
 
 use std::collections::VecDeque;
+use std::ffi::OsString;
 use std::io::{self, Read};
 use std::sync::Arc;
 use std::time::Duration;
@@ -58,6 +59,7 @@ impl Objects {
     /// case, go over it.
     pub fn open(url: &Url, options: &[(&str, &str)]) -> io::Result<Self> {
         let (scheme, prefix) = ObjectStoreScheme::parse(url).map_err(|error| error_of(error.into()))?;
+        check_environment(std::env::vars_os())?;
         macro_rules! build {
             ($builder:ty, $key:ident) => {{
                 let mut builder = <$builder>::from_env().with_url(url.as_str()).with_retry(RETRY);
@@ -231,6 +233,21 @@ impl OwnRuntime {
     }
 }
 
+/// Refuses a credential that ends in a line break, as those do that were read from a file or put into a Secret with one: no
+/// request can be made with it.
+fn check_environment(variables: impl Iterator<Item = (OsString, OsString)>) -> io::Result<()> {
+    for (name, value) in variables {
+        let (name, value) = (name.to_string_lossy(), value.to_string_lossy());
+        // Google's may be JSON.
+        let is_ours = name.starts_with("AWS_") || name.starts_with("AZURE_");
+        if is_ours && (value.trim() != value || value.contains(char::is_control)) {
+            let message = format!("the variable {name} begins or ends with a space or a line break: take it away");
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
+        }
+    }
+    Ok(())
+}
+
 /// What a server refuses gets the kind that a directory would give; anything else may be over at the next attempt.
 fn error_of(error: Error) -> io::Error {
     use io::ErrorKind as K;
@@ -242,5 +259,53 @@ fn error_of(error: Error) -> io::Error {
         Error::InvalidPath { .. } | Error::UnknownConfigurationKey { .. } => K::InvalidInput,
         _ => K::ResourceBusy,
     };
-    io::Error::new(kind, error)
+    io::Error::new(kind, without_secrets(&error.to_string()))
+}
+
+/// The addresses in it without who asks and with what key: `AWS_ENDPOINT_URL` may hold a password, and what Azure calls
+/// a shared access signature is in the query of every request.
+fn without_secrets(text: &str) -> String {
+    let redacted = |word: &str| {
+        let Some((scheme, address)) = word.split_once("://") else { return word.to_owned() };
+        let authority = address.find(['/', '?']).unwrap_or(address.len());
+        let address = address[..authority].rfind('@').map_or(address, |at| &address[at + 1..]);
+        match address.split_once('?') {
+            Some((path, _)) => format!("{scheme}://{path}?<redacted>"),
+            None => format!("{scheme}://{address}"),
+        }
+    };
+    text.split(' ').map(redacted).collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_break_in_a_credential_is_named_without_it() {
+        let check = |name: &str, value: &str| {
+            let error = check_environment([(name.into(), value.into())].into_iter()).err();
+            error.map(|error| error.to_string()).unwrap_or_default()
+        };
+        for (name, value) in [("AWS_SECRET_ACCESS_KEY", "secret\n"), ("AZURE_CLIENT_SECRET", " secret")] {
+            let error = check(name, value);
+            assert!(error.contains(name) && !error.contains("secret"), "{error}");
+        }
+        for (name, value) in [("AWS_ACCESS_KEY_ID", "id"), ("GOOGLE_SERVICE_ACCOUNT_KEY", "{\n}\n"), ("PS1", "$ ")] {
+            assert_eq!(check(name, value), "");
+        }
+    }
+
+    #[test]
+    fn addresses_lose_their_secrets() {
+        for (said, expected) in [
+            ("PUT http://ann:secret@127.0.0.1:1/b/p in 5 ms - 503", "PUT http://127.0.0.1:1/b/p in 5 ms - 503"),
+            ("http://ann:sec@ret@host", "http://host"),
+            ("GET https://h/c?comp=list&sig=secret after 4 retries", "GET https://h/c?<redacted> after 4 retries"),
+            ("https://h?sig=a@b/c, so", "https://h?<redacted> so"),
+            ("s3://bucket/a@b: why? nobody@knows", "s3://bucket/a@b: why? nobody@knows"),
+        ] {
+            assert_eq!(without_secrets(said), expected);
+        }
+    }
 }

@@ -99,6 +99,13 @@ impl Secured {
         assert_eq!(running.stop().records, 300, "{properties}");
     }
 
+    /// What is said of a topic.
+    fn told(&self, port: u16, properties: &str) -> String {
+        let mut said = Vec::new();
+        validate::check_topics(&self.fixture(port, properties).settings.kafka, PATIENCE, &mut said).unwrap();
+        String::from_utf8(said).unwrap()
+    }
+
     /// What the broker is said to answer.
     fn refuses(&self, port: u16, properties: &str) -> String {
         let fixture = self.fixture(port, properties);
@@ -204,6 +211,8 @@ fn a_token_of_an_identity_provider_reads() {
     }
     let secured = Secured::start();
     secured.reads(secured.sasl, &oidc(&endpoint, PASSWORD));
+    let said = secured.told(secured.sasl, &oidc(&endpoint, PASSWORD));
+    assert!(said.contains(": 4 partitions, records kept for ever\n"), "{said}");
     let said = secured.refuses(secured.sasl, &oidc(&endpoint, "battery"));
     assert!(said.contains("no answer from") && !said.contains("battery"), "{said}");
 }
@@ -226,6 +235,6 @@ fn the_binary_reads_by_a_password_from_a_file() {
     .unwrap();
     let checked = churnwatch().args(["validate", "--check-connectivity", "--config", &config]).output().unwrap();
     let said = [checked.stdout, checked.stderr].map(|bytes| String::from_utf8(bytes).unwrap()).concat();
-    assert!(checked.status.success() && said.contains(": 4 partitions\n"), "{said}");
+    assert!(checked.status.success() && said.contains(": 4 partitions, records kept for ever\n"), "{said}");
     assert!(said.contains("sasl.password=<redacted>") && !said.contains(PASSWORD), "{said}");
 }

@@ -116,11 +116,16 @@ fn a_changed_certificate_is_shown_from_the_next_handshake_on() {
     }
     let trusted = |authority: &str| served.curl("https", &["--cacert", authority]).unwrap().status == 200;
     assert!(trusted("ca.crt"));
+    let expires = |timestamp: &str| {
+        served.own.page().contains(&format!("churnwatch_web_certificate_expiry_timestamp_seconds {timestamp}\n"))
+    };
+    assert!(expires("67090118400"), "4096");
     let renewed = crate::support::certificates::Authority::new("renewed");
     renewed.write(&served.files.path("renewed.crt"));
-    renewed.issue(served.files.directory.path(), "server", &["localhost"]);
+    renewed.issue_until(2040, served.files.directory.path(), "server", &["localhost"]);
     until("renewed", || trusted("renewed.crt"));
     assert!(!trusted("ca.crt"));
+    assert!(expires("2208988800"), "2040");
     assert!(served.own.page().contains(GOOD));
 
     served.files.write("server.key", "nothing");

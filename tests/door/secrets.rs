@@ -7,7 +7,7 @@ use std::process::Output;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use crate::kafka::fixture::configuration;
+use crate::kafka::fixture::{TOPIC, configuration};
 use crate::support::certificates::Authority;
 use crate::support::process::{Run, churnwatch};
 use crate::support::until;
@@ -19,6 +19,52 @@ const SECRETS: [(&str, &str); 5] = [
     ("sasl.oauthbearer.client.secret", "xyzzy-client"),
     ("ssl.keystore.password", "xyzzy-keystore"),
     ("sasl.oauthbearer.config", "principal=xyzzy-token"),
+];
+
+/// Object stores that are not there, with credentials that are well formed.
+const STORES: [(&str, &[(&str, &str)]); 3] = [
+    (
+        "s3://bucket/prefix",
+        &[
+            ("AWS_ACCESS_KEY_ID", "an-id"),
+            ("AWS_SECRET_ACCESS_KEY", "xyzzy-key"),
+            ("AWS_SESSION_TOKEN", "xyzzy-token"),
+            ("AWS_REGION", "eu-central-1"),
+            ("AWS_ENDPOINT_URL", "http://127.0.0.1:1"),
+            ("AWS_ALLOW_HTTP", "true"),
+        ],
+    ),
+    (
+        "az://container/key",
+        &[
+            ("AZURE_STORAGE_ACCOUNT_NAME", "ann"),
+            ("AZURE_STORAGE_ACCOUNT_KEY", "xyzzyxyzzyxyzzyxyzzy"),
+            ("AZURE_STORAGE_ENDPOINT", "http://127.0.0.1:1"),
+            ("AZURE_ALLOW_HTTP", "true"),
+        ],
+    ),
+    (
+        "az://container/signature",
+        &[
+            ("AZURE_STORAGE_ACCOUNT_NAME", "ann"),
+            ("AZURE_STORAGE_SAS_TOKEN", "sv=2024-11-04&sig=xyzzy"),
+            ("AZURE_STORAGE_ENDPOINT", "http://127.0.0.1:1"),
+            ("AZURE_ALLOW_HTTP", "true"),
+        ],
+    ),
+];
+
+/// The same, of which no request can be made.
+const WRONG_CREDENTIALS: [(&str, &str, &str); 5] = [
+    ("s3://bucket/prefix", "AWS_SECRET_ACCESS_KEY", "xyzzy\n"),
+    ("az://container/prefix", "AZURE_STORAGE_ACCOUNT_KEY", "xyzzy!"),
+    ("az://container/prefix", "AZURE_STORAGE_SAS_TOKEN", "xyzzy"),
+    ("gs://bucket/prefix", "GOOGLE_SERVICE_ACCOUNT_KEY", "xyzzy"),
+    (
+        "gs://bucket/prefix",
+        "GOOGLE_SERVICE_ACCOUNT_KEY",
+        r#"{"private_key":"xyzzy","private_key_id":"1","client_email":"ann","disable_oauth":false}"#,
+    ),
 ];
 
 fn write(directory: &Path, name: &str, text: &str) -> String {
@@ -142,4 +188,53 @@ fn neither_the_log_nor_a_page_says_a_secret() {
     is_silent("the command line", &environment);
     is_silent("the log", &run.said());
     run.kill();
+}
+
+/// Both where the store does not answer and where its credentials are wrong.
+#[test]
+fn the_credentials_of_an_object_store_are_never_said() {
+    let directory = tempfile::tempdir().unwrap();
+    let directory = directory.path();
+    let broker = churnwatch::embedded::Broker::start().unwrap();
+    broker.create_topic(TOPIC, 1).unwrap();
+    let brokers = broker.bootstrap_servers().unwrap();
+    let config = |store: &str| {
+        let text = configuration(&brokers, directory, "");
+        let (before, after) = text.split_once("store = ").unwrap();
+        let (_, after) = after.split_once('\n').unwrap();
+        write(directory, "churnwatch.toml", &format!("{before}store = \"{store}\"\n{after}"))
+    };
+    let check = |config: &str, environment: &[(&str, &str)]| {
+        let mut check = churnwatch();
+        check.args(["validate", "-vv", "--check-connectivity", "--config", config]).envs(environment.iter().copied());
+        let output = check.output().unwrap();
+        assert_eq!(output.status.code(), Some(1), "{environment:?}");
+        said(output)
+    };
+    for (store, environment) in STORES {
+        let config = config(store);
+        let said = check(&config, environment);
+        assert!(said.contains("the snapshot store does not serve"), "{said}");
+        is_silent(store, &said);
+        for command in ["validate", "config"] {
+            let output = churnwatch().args([command, "-vv", "-c", &config]).envs(environment.iter().copied()).output();
+            is_silent(command, &self::said(output.unwrap()));
+        }
+
+        let trace = [environment, &[("RUST_LOG", "trace")]].concat();
+        let run = Run::start_with(Path::new(&config), &trace);
+        until("the store does not answer", || run.said().contains("Retrying until the store serves it"));
+        is_silent("the page", &run.metrics().unwrap());
+        is_silent("the command line", &fs::read_to_string(format!("/proc/{}/cmdline", run.id())).unwrap());
+        is_silent("the log", &run.said());
+        run.kill();
+    }
+    let [(store, environment), ..] = STORES;
+    let with_password = [environment, &[("AWS_ENDPOINT_URL", "http://ann:xyzzy@127.0.0.1:1")]].concat();
+    is_silent("an address with a password", &check(&config(store), &with_password));
+    for (store, name, secret) in WRONG_CREDENTIALS {
+        let environment =
+            [("AZURE_STORAGE_ACCOUNT_NAME", "ann"), ("AZURE_STORAGE_ENDPOINT", "http://127.0.0.1:1"), (name, secret)];
+        is_silent(name, &check(&config(store), &environment));
+    }
 }

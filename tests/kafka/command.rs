@@ -80,6 +80,28 @@ fn an_import_without_its_topic_fails_and_says_what_to_do() {
 }
 
 #[test]
+fn what_is_waited_for_is_said_with_its_cause() {
+    let directory = tempfile::tempdir().unwrap();
+    let config = directory.path().join("churnwatch.toml");
+    let broker = churnwatch::embedded::Broker::start().unwrap();
+    let brokers = broker.bootstrap_servers().unwrap();
+    let properties = "[kafka.librdkafka]\n'security.protocol' = 'SSL'\n";
+    let absent = "the topic \"customer-lifecycle\" is not there. Create the topic";
+    for (brokers, properties, words) in [
+        ("127.0.0.1:1", "[kafka.librdkafka]\n", "127.0.0.1:1 failed: Connection refused"),
+        (&brokers, properties, "in state SSL_HANDSHAKE"),
+        (&brokers, "[kafka.librdkafka]\n", absent),
+    ] {
+        let text = configuration(brokers, directory.path(), "");
+        fs::write(&config, text.replace("[kafka.librdkafka]\n", properties)).unwrap();
+        let run = Run::start(&config);
+        assert!(poll(|| run.said().contains(words)), "{}", run.said());
+        assert_eq!(run.said().matches(" WARN ").count(), 1, "{}", run.said());
+        assert_eq!(run.terminate().code(), Some(0));
+    }
+}
+
+#[test]
 fn records_without_a_key_are_counted_and_said() {
     let fixture = Fixture::new("");
     let mut producer = churnwatch::kafka::produce::Producer::new(&fixture.settings.kafka, TOPIC).unwrap();

@@ -92,6 +92,7 @@ pub fn full_page() -> String {
     own.restored(Duration::from_millis(85));
     own.store_up(true);
     own.web_config_read(Some(SystemTime::UNIX_EPOCH + Duration::from_secs(1_769_940_000)));
+    own.web_certificate(Some(SystemTime::UNIX_EPOCH + Duration::from_secs(1_777_716_000)));
     let partition = PartitionState {
         topic: "customer-events".to_owned(),
         partition: 0,

@@ -79,7 +79,7 @@ fn strict_fails_where_something_is_refused() {
     let strict = directory.replay(&["--strict", "-"], &lines(&bad)).code(1);
     assert_eq!(stdout(&strict), "");
     let text = stderr(&strict);
-    assert!(text.starts_with("standard input:7: expected ident (column 2)\n"), "{text}");
+    assert!(text.starts_with("standard input:7: not a line of JSON: expected ident (column 2)\n"), "{text}");
     assert!(text.ends_with("error: 1 refused, and --strict is given: no page is printed\n"), "{text}");
 
     directory.replay(&["--strict", "-"], &lines(&EVENTS)).code(0);

@@ -148,7 +148,7 @@ fn only_the_first_refusals_are_named() {
     let replayed = replay(&[("bad.jsonl", lines(&["nonsense"; 30]))]);
     let named: Vec<_> = replayed.diagnostics.lines().collect();
     assert_eq!(named.len(), 21);
-    assert_eq!(named[19], "bad.jsonl:20: expected ident (column 2)");
+    assert_eq!(named[19], "bad.jsonl:20: not a line of JSON: expected ident (column 2)");
     assert_eq!(named[20], "more of them follow, and are only counted");
     assert_eq!(replayed.summary.unreadable, 30);
 }

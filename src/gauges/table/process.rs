@@ -212,6 +212,12 @@ pub(super) const PROCESS_FAMILIES: &[Family] = &[
         "When the web configuration was last put in force.",
         "no http.web_config_file is named",
     ),
+    gauge(
+        "churnwatch_web_certificate_expiry_timestamp_seconds",
+        "seconds since 1970",
+        "Until when the certificate of the pages is valid; of those shown with it, the one that ends first.",
+        "the pages have no TLS",
+    ),
     Family {
         name: "churnwatch_build_info",
         unit: "always 1",

@@ -150,8 +150,15 @@ pub fn client(servers: &str) -> ClientConfig {
 
 /// Creates a topic with as many replicas as the brokers have by default, and waits until it can be used.
 pub fn create_topic(servers: &str, topic: &str, partitions: i32) {
+    // Of records from the past, which carry its time, nothing would stay.
+    create_topic_with(servers, topic, partitions, &[("retention.ms", "-1")]);
+}
+
+/// The same with these properties of the topic.
+pub fn create_topic_with(servers: &str, topic: &str, partitions: i32, properties: &[(&str, &str)]) {
     let admin: AdminClient<_> = client(servers).create().unwrap();
-    let new = NewTopic::new(topic, partitions, TopicReplication::Fixed(-1));
+    let mut new = NewTopic::new(topic, partitions, TopicReplication::Fixed(-1));
+    new.config = properties.to_vec();
     let options = AdminOptions::new().operation_timeout(Some(PATIENCE));
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let created = runtime.block_on(admin.create_topics([&new], &options)).unwrap();
