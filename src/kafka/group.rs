@@ -119,7 +119,7 @@ impl Group {
             assignment.restoring.extend(partitions.iter().cloned());
             let ours = assignment.partitions.get_or_insert_default();
             ours.extend(partitions.iter().map(|partition| (partition.clone(), epoch)));
-            info!("{} partitions assigned, {} in all", partitions.len(), ours.len());
+            info!("partitions assigned: {}, {} in all", partitions.len(), ours.len());
             // With the lock held: a publication of the epoch before cannot come after this.
             self.shared.withhold();
             epoch

@@ -100,9 +100,9 @@ pub(crate) fn rebalance(
 fn revoke(events: &Events, consumer: &BaseConsumer<Events>, partitions: &[TopicPartition]) -> anyhow::Result<()> {
     let lost = consumer.has_lost_everything() || events.shared.course() == Course::Abort;
     if lost {
-        warn!("{} partitions lost: another instance may own them, so nothing is saved or committed", partitions.len());
+        warn!("partitions lost: {}; another instance may own them, so nothing is saved or committed", partitions.len());
     } else {
-        info!("{} partitions revoked", partitions.len());
+        info!("partitions revoked: {}", partitions.len());
     }
     let release = events.group().release(partitions, lost)?;
     let durable = await_snapshots(events, &release);
