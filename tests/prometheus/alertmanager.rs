@@ -104,6 +104,7 @@ fn no_one_hears_of_churn_while_the_numbers_are_unfit() {
         spike("sound", "everyone"),
         spike("sound", "plan"),
         pipeline("ChurnwatchCohortsFolded", "sound"),
+        pipeline("ChurnwatchCertificateExpiring", "sound"),
         spike("absent", "plan"),
         pipeline("ChurnwatchAbsent", "absent"),
         pipeline("ChurnwatchDown", "absent"),
