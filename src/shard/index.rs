@@ -155,8 +155,10 @@ impl Line {
     #[inline]
     fn candidates(&self, tag: u8) -> impl Iterator<Item = CustomerId> {
         let words = u128::from_le_bytes(self.tags);
-        // Where tags are equal a bit is set, the lowest of a byte for the first eight, the next one for the others.
-        let mut left = equal(words as u64, tag) | equal((words >> 64) as u64, tag) << 1;
+        let (low, high) = (equal(words as u64, tag), equal((words >> 64) as u64, tag));
+        // Where tags are equal a bit is set, the lowest of a byte for the first eight, the next one for the others. Behind the
+        // last slot it may be set, too.
+        let mut left = low | (high & ((1 << (8 * (SLOTS - 8))) - 1)) << 1;
         std::iter::from_fn(move || {
             let bit = (left != 0).then(|| left.trailing_zeros() as usize)?;
             left &= left - 1;
@@ -199,6 +201,21 @@ mod tests {
     #[test]
     fn a_line_is_one_cache_line() {
         assert_eq!(size_of::<Line>(), 64);
+    }
+
+    #[test]
+    fn customers_with_the_same_byte_are_all_found() {
+        for count in 1..=40u128 {
+            // The same segment, byte and line.
+            let keys: Vec<CustomerKey> = (0..count).map(|n| (n << 64).to_le_bytes()).collect();
+            let mut index = Index::new();
+            for (id, key) in keys.iter().enumerate() {
+                index.insert(key, id as CustomerId, |id| &keys[id as usize]);
+            }
+            for (id, key) in keys.iter().enumerate() {
+                assert_eq!(index.find(key, |id| keys[id as usize] == *key), Some(id as CustomerId), "of {count}");
+            }
+        }
     }
 
     /// Keys of few segments, places and tags, so that lines run over and tags are shared.

@@ -132,6 +132,8 @@ fn every_metric_that_rules_alerts_and_runbooks_name_exists() {
         for name in names(&text, "churnwatch_").chain(names(&text, "process_")) {
             assert!(exported.contains(name), "{file}: churnwatch does not export {name}");
         }
+        // A dashboard's variable in a link is no name.
+        let text = text.replace(":queryparam}", "}");
         for name in names(&text, "job:").chain(names(&text, "churnwatch:")).filter(|name| name.contains(':')) {
             assert!(recorded.contains(name), "{file}: no rule records {name}");
             seen += 1;
