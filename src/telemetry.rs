@@ -4,7 +4,9 @@ use std::io::{self, IsTerminal, Write};
 use std::sync::{Mutex, PoisonError};
 
 use indicatif::ProgressBar;
-use tracing_subscriber::filter::EnvFilter;
+use tracing::{Level, Metadata};
+use tracing_subscriber::filter::{EnvFilter, filter_fn};
+use tracing_subscriber::prelude::*;
 
 use crate::cli::{Log, LogFormat};
 
@@ -41,17 +43,25 @@ pub fn start_log(log: Log, rust_log: Option<&str>) -> anyhow::Result<()> {
             .map_err(|e| anyhow::anyhow!("RUST_LOG is not a filter: {e}; write a level, such as RUST_LOG=info"))?,
         None => EnvFilter::try_new(directives(log))?,
     };
-    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(|| AroundBar).with_target(false);
-    let started = match log.log_format {
-        LogFormat::Json => subscriber.json().flatten_event(true).try_init(),
+    let lines = tracing_subscriber::fmt::layer().with_writer(|| AroundBar).with_target(false);
+    let lines = match log.log_format {
+        LogFormat::Json => lines.json().flatten_event(true).boxed(),
         LogFormat::Text => {
             let colour = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
-            subscriber.with_ansi(colour).try_init()
+            lines.with_ansi(colour).boxed()
         }
     };
+    let log = tracing_subscriber::registry().with(filter).with(filter_fn(says_no_secret)).with(lines);
+    let started = log.try_init();
     started.map_err(|e| anyhow::anyhow!("cannot start the log: {e}"))?;
     tracing::debug!(version = env!("CARGO_PKG_VERSION"), "churnwatch starts");
     Ok(())
+}
+
+/// At TRACE the HTTP client names its connections by the whole address, with the password that an endpoint or a proxy may
+/// be given in it. No filter brings that out.
+fn says_no_secret(line: &Metadata<'_>) -> bool {
+    *line.level() < Level::TRACE || !line.target().starts_with("hyper")
 }
 
 /// The Kafka client repeats itself at every attempt to reconnect; what matters of it reaches us as errors and

@@ -22,7 +22,7 @@ const SECRETS: [(&str, &str); 5] = [
 ];
 
 /// Object stores that are not there, with credentials that are well formed.
-const STORES: [(&str, &[(&str, &str)]); 3] = [
+const STORES: [(&str, &[(&str, &str)]); 6] = [
     (
         "s3://bucket/prefix",
         &[
@@ -50,6 +50,33 @@ const STORES: [(&str, &[(&str, &str)]); 3] = [
             ("AZURE_STORAGE_SAS_TOKEN", "sv=2024-11-04&sig=xyzzy"),
             ("AZURE_STORAGE_ENDPOINT", "http://127.0.0.1:1"),
             ("AZURE_ALLOW_HTTP", "true"),
+        ],
+    ),
+    (
+        "s3://bucket/endpoint",
+        &[
+            ("AWS_ACCESS_KEY_ID", "an-id"),
+            ("AWS_SECRET_ACCESS_KEY", "xyzzy-key"),
+            ("AWS_REGION", "eu-central-1"),
+            ("AWS_ENDPOINT_URL", "http://ann:xyzzy@127.0.0.1:1"),
+        ],
+    ),
+    (
+        "s3://bucket/proxy",
+        &[
+            ("AWS_ACCESS_KEY_ID", "an-id"),
+            ("AWS_SECRET_ACCESS_KEY", "xyzzy-key"),
+            ("AWS_REGION", "eu-central-1"),
+            ("AWS_PROXY_URL", "http://ann:xyzzy@127.0.0.1:1"),
+        ],
+    ),
+    (
+        "s3://bucket/proxy-of-all",
+        &[
+            ("AWS_ACCESS_KEY_ID", "an-id"),
+            ("AWS_SECRET_ACCESS_KEY", "xyzzy-key"),
+            ("AWS_REGION", "eu-central-1"),
+            ("HTTPS_PROXY", "http://ann:xyzzy@127.0.0.1:1"),
         ],
     ),
 ];
@@ -193,17 +220,9 @@ fn neither_the_log_nor_a_page_says_a_secret() {
 /// Both where the store does not answer and where its credentials are wrong.
 #[test]
 fn the_credentials_of_an_object_store_are_never_said() {
-    let directory = tempfile::tempdir().unwrap();
-    let directory = directory.path();
     let broker = churnwatch::embedded::Broker::start().unwrap();
     broker.create_topic(TOPIC, 1).unwrap();
     let brokers = broker.bootstrap_servers().unwrap();
-    let config = |store: &str| {
-        let text = configuration(&brokers, directory, "");
-        let (before, after) = text.split_once("store = ").unwrap();
-        let (_, after) = after.split_once('\n').unwrap();
-        write(directory, "churnwatch.toml", &format!("{before}store = \"{store}\"\n{after}"))
-    };
     let check = |config: &str, environment: &[(&str, &str)]| {
         let mut check = churnwatch();
         check.args(["validate", "-vv", "--check-connectivity", "--config", config]).envs(environment.iter().copied());
@@ -211,8 +230,9 @@ fn the_credentials_of_an_object_store_are_never_said() {
         assert_eq!(output.status.code(), Some(1), "{environment:?}");
         said(output)
     };
-    for (store, environment) in STORES {
-        let config = config(store);
+    let case = &|store: &str, environment: &[(&str, &str)]| {
+        let directory = tempfile::tempdir().unwrap();
+        let config = store_config(&brokers, directory.path(), store);
         let said = check(&config, environment);
         assert!(said.contains("the snapshot store does not serve"), "{said}");
         is_silent(store, &said);
@@ -228,13 +248,27 @@ fn the_credentials_of_an_object_store_are_never_said() {
         is_silent("the command line", &fs::read_to_string(format!("/proc/{}/cmdline", run.id())).unwrap());
         is_silent("the log", &run.said());
         run.kill();
-    }
-    let [(store, environment), ..] = STORES;
-    let with_password = [environment, &[("AWS_ENDPOINT_URL", "http://ann:xyzzy@127.0.0.1:1")]].concat();
-    is_silent("an address with a password", &check(&config(store), &with_password));
-    for (store, name, secret) in WRONG_CREDENTIALS {
+    };
+    let wrong = &|store: &str, name: &str, secret: &str| {
+        let directory = tempfile::tempdir().unwrap();
         let environment =
             [("AZURE_STORAGE_ACCOUNT_NAME", "ann"), ("AZURE_STORAGE_ENDPOINT", "http://127.0.0.1:1"), (name, secret)];
-        is_silent(name, &check(&config(store), &environment));
-    }
+        is_silent(name, &check(&store_config(&brokers, directory.path(), store), &environment));
+    };
+    // Each waits until a store that is not there has been asked often enough.
+    std::thread::scope(|at_once| {
+        for (store, environment) in STORES {
+            at_once.spawn(move || case(store, environment));
+        }
+        for (store, name, secret) in WRONG_CREDENTIALS {
+            at_once.spawn(move || wrong(store, name, secret));
+        }
+    });
+}
+
+fn store_config(brokers: &str, directory: &Path, store: &str) -> String {
+    let text = configuration(brokers, directory, "");
+    let (before, after) = text.split_once("store = ").unwrap();
+    let (_, after) = after.split_once('\n').unwrap();
+    write(directory, "churnwatch.toml", &format!("{before}store = \"{store}\"\n{after}"))
 }
