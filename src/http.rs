@@ -5,9 +5,12 @@ mod connections;
 mod door;
 mod expiry;
 mod exposition;
+mod network;
 mod pages;
 mod passwords;
+mod progress;
 mod tls;
+mod turns;
 mod web_files;
 
 use std::convert::Infallible;
@@ -25,7 +28,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
+use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 use tower::ServiceExt as _;
@@ -35,11 +38,12 @@ use crate::publish::Published;
 use crate::settings;
 
 pub use connections::Limits;
-use connections::{Connections, Progress, Watched};
+use connections::{Connected, Connections};
 pub use door::check_web_config;
 use door::{InForce, Peer};
-use exposition::Scrapes;
+use exposition::Compressing;
 use pages::Pages;
+use progress::{Transport, Watched};
 use web_files::Changes;
 
 /// For open requests to be answered once the process ends.
@@ -114,8 +118,8 @@ impl Server {
             .build()
             .context("cannot start the HTTP server")?;
         let (stop, stopped) = oneshot::channel();
-        let scrapes = Scrapes::new(listen.limits.max_scrapes);
-        let serving = Serving { pages: Pages { published, own, scrapes }, door: door.clone(), listen, changes };
+        let pages = Pages { published, own, compressing: Compressing::new() };
+        let serving = Serving { pages, door: door.clone(), listen, changes };
         let serve = move || {
             runtime.block_on(async move {
                 match TcpListener::from_std(listener) {
@@ -226,15 +230,15 @@ async fn accept(listener: &TcpListener, pages: Pages, door: &InForce, limits: Li
             tracing::debug!("an HTTP connection keeps small parts back: {error}");
         }
         let (watcher, now) = (graceful.watcher(), door.load());
-        let admitted =
-            Admitted { router: router.clone(), door: door.clone(), generation: now.generation, peer: peer.ip() };
-        connections.admit(now.generation, |progress| async move {
+        let (router, door) = (router.clone(), door.clone());
+        connections.admit(peer.ip(), now.generation, |connected| async move {
+            let admitted = Admitted { router, door, generation: now.generation, peer: peer.ip(), connected };
             match &now.tls {
-                None => connection(stream, admitted, watcher, progress).await,
+                None => connection(stream, admitted, watcher).await,
                 Some(tls) => match shake_hands(tls, stream).await {
                     Ok(stream) => {
-                        progress.shaken_hands();
-                        connection(stream, admitted, watcher, progress).await;
+                        admitted.connected.progress.shaken_hands();
+                        connection(stream, admitted, watcher).await;
                     }
                     Err(error) => tracing::debug!("a TLS handshake failed: {error}"),
                 },
@@ -263,11 +267,13 @@ struct Admitted {
     /// Of the web configuration in force then.
     generation: u64,
     peer: IpAddr,
+    connected: Connected,
 }
 
 impl Admitted {
     async fn answer(self: Arc<Self>, mut request: hyper::Request<hyper::body::Incoming>) -> hyper::Response<Body> {
         request.extensions_mut().insert(Peer(self.peer));
+        request.extensions_mut().insert(self.connected.clone());
         let Ok(mut response) = self.router.clone().oneshot(request.map(Body::new)).await;
         if self.door.load().generation != self.generation {
             // Who goes on asking shows what the new one wants to see, too.
@@ -297,15 +303,10 @@ async fn shake_hands(
 }
 
 /// Answers the requests of a connection.
-async fn connection<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
-    stream: S,
-    admitted: Admitted,
-    watcher: Watcher,
-    progress: Arc<Progress>,
-) {
-    let (admitted, answering) = (Arc::new(admitted), progress.clone());
+async fn connection<S: Transport>(stream: S, admitted: Admitted, watcher: Watcher) {
+    let (progress, admitted) = (admitted.connected.progress.clone(), Arc::new(admitted));
     let service = service_fn(move |request| {
-        let (answer, asked) = (admitted.clone().answer(request), answering.asked());
+        let (answer, asked) = (admitted.clone().answer(request), admitted.connected.progress.asked());
         async move { Ok::<_, Infallible>(answer.await.map(|body| asked.answered_by(body))) }
     });
     let mut builder = http1::Builder::new();

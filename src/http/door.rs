@@ -265,7 +265,7 @@ mod tests {
         let hash = bcrypt::hash("right", 4).unwrap();
         std::fs::write(&path, format!("basic_auth_users:\n  alice: {hash}\n")).unwrap();
         let (door, _) = InForce::read(Some(&path)).unwrap();
-        let turn = door.verdicts.turn.clone().try_acquire_owned().unwrap();
+        let turn = door.verdicts.turns.take(IpAddr::from([10, 0, 0, 9])).now_or_never().unwrap();
         let router = Router::new().route("/", get(|| async { "in" })).layer(from_fn_with_state(door, guard));
         let ask = |password: &str, last: u8| {
             let credentials = format!("Basic {}", STANDARD.encode(format!("alice:{password}")));

@@ -7,31 +7,28 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use axum::Extension;
 use axum::body::{Body, Bytes};
 use axum::extract::State;
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Semaphore;
 
+use super::connections::{Connected, Scrape};
 use super::pages::Pages;
 use crate::publish::Page;
 
 /// Of the exposition format; Prometheus 3 refuses a shorter one.
 const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// What scrapes have to share. Clones are the same.
+/// One page at a time is compressed. Clones are the same.
 #[derive(Clone)]
-pub(super) struct Scrapes {
-    /// For answers that are not taken yet.
-    places: Arc<Semaphore>,
-    /// One page at a time is compressed.
-    compressing: Arc<Semaphore>,
-}
+pub(super) struct Compressing(Arc<Semaphore>);
 
-impl Scrapes {
-    pub fn new(at_once: usize) -> Self {
-        Self { places: Arc::new(Semaphore::new(at_once)), compressing: Arc::new(Semaphore::new(1)) }
+impl Compressing {
+    pub fn new() -> Self {
+        Self(Arc::new(Semaphore::new(1)))
     }
 
     /// Has the page compressed, off the server's thread.
@@ -39,7 +36,7 @@ impl Scrapes {
         if page.compressed().is_some() {
             return;
         }
-        let Ok(turn) = self.compressing.clone().acquire_owned().await else { return };
+        let Ok(turn) = self.0.clone().acquire_owned().await else { return };
         let page = page.clone();
         // It goes on, and is kept, also where the request has ended meanwhile.
         let compress = tokio::task::spawn_blocking(move || {
@@ -52,14 +49,14 @@ impl Scrapes {
 }
 
 /// `/metrics`
-pub(super) async fn metrics(State(pages): State<Pages>, headers: HeaderMap) -> Response {
-    let Ok(place) = pages.scrapes.places.clone().try_acquire_owned() else {
-        let retry = [(header::RETRY_AFTER, "1")];
-        return (StatusCode::SERVICE_UNAVAILABLE, retry, "too many scrapes at once\n").into_response();
-    };
+pub(super) async fn metrics(
+    State(pages): State<Pages>,
+    Extension(connected): Extension<Connected>,
+    headers: HeaderMap,
+) -> Response {
     let page = pages.published.page();
     if accepts_gzip(&headers) {
-        pages.scrapes.compress(&page).await;
+        pages.compressing.compress(&page).await;
     }
     let own = pages.own.page();
     let compressed = page.compressed().filter(|_| accepts_gzip(&headers));
@@ -69,7 +66,8 @@ pub(super) async fn metrics(State(pages): State<Pages>, headers: HeaderMap) -> R
     };
     let encoding = compressed.map(|_| [(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"))]);
     let headers = [(header::CONTENT_TYPE, CONTENT_TYPE), (header::VARY, "accept-encoding")];
-    (headers, encoding.map(axum::response::AppendHeaders), Body::new(Chunks { chunks, _place: place })).into_response()
+    (headers, encoding.map(axum::response::AppendHeaders), Body::new(Chunks { chunks, _scrape: connected.scrape() }))
+        .into_response()
 }
 
 /// Whether an answer may be compressed.
@@ -94,10 +92,10 @@ fn shared(text: &Arc<str>) -> Bytes {
     Bytes::from_owner(Text(text.clone()))
 }
 
-/// A body, and the place that it takes until it is taken.
+/// A body, which counts as a scrape until it is taken.
 struct Chunks {
     chunks: VecDeque<Bytes>,
-    _place: OwnedSemaphorePermit,
+    _scrape: Scrape,
 }
 
 impl HttpBody for Chunks {

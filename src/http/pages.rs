@@ -13,7 +13,7 @@ use tower_http::set_header::SetResponseHeaderLayer;
 use tower_http::timeout::TimeoutLayer;
 
 use super::door::{self, InForce};
-use super::exposition::{Scrapes, metrics};
+use super::exposition::{Compressing, metrics};
 use crate::own_metrics::OwnMetrics;
 use crate::publish::{Published, Readiness};
 
@@ -24,7 +24,7 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 pub(super) struct Pages {
     pub published: Arc<Published>,
     pub own: OwnMetrics,
-    pub scrapes: Scrapes,
+    pub compressing: Compressing,
 }
 
 /// Whose answer a rate limit does not count: a probe that meets 429 would have the process restarted.

@@ -1,19 +1,20 @@
 //! Names and passwords against bcrypt hashes: off the server's thread, one at a time, each only once, and of each
-//! address one at a time: who tries many keeps others waiting for one.
+//! client one at a time, the least crowded networks first: who tries many keeps others waiting for one.
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::hash::Hasher as _;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::Context as _;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use siphasher::sip128::{Hasher128 as _, SipHasher24};
-use tokio::sync::Semaphore;
 
+use super::network::client;
+use super::turns::Turns;
 use crate::settings::PasswordHash;
 
 /// How many verdicts of each kind are remembered.
@@ -62,7 +63,7 @@ impl Passwords {
             return right.into();
         }
         let Some(place) = self.verdicts.place(peer, question) else { return Judgement::Busy };
-        let Ok(permit) = self.verdicts.turn.clone().acquire_owned().await else { return Judgement::Wrong };
+        let Some(turn) = self.verdicts.turns.take(peer).await else { return Judgement::Wrong };
         if let Some(right) = self.verdicts.answer(question) {
             return right.into();
         }
@@ -71,7 +72,7 @@ impl Passwords {
         let check = tokio::task::spawn_blocking(move || {
             let right = bcrypt::verify(&given.password, hash.as_str()).unwrap_or(false) && known;
             verdicts.remember(question, right);
-            drop((place, permit));
+            drop((place, turn));
             right
         });
         check.await.unwrap_or(false).into()
@@ -105,34 +106,26 @@ pub(super) struct Verdicts {
     key: [u8; 16],
     known: Mutex<Known>,
     /// To check something.
-    pub turn: Arc<Semaphore>,
-    /// By address: what waits to be checked, or is being checked, and how many requests want to know it.
+    pub turns: Turns,
+    /// By [`client`]: what waits to be checked, or is being checked, and how many requests want to know it.
     asked: Mutex<BTreeMap<IpAddr, (u128, usize)>>,
 }
 
 /// A request's place among those that want something checked.
 struct Place {
-    network: IpAddr,
+    client: IpAddr,
     verdicts: Arc<Verdicts>,
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
         let mut asked = self.verdicts.asked.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Entry::Occupied(mut entry) = asked.entry(self.network) {
+        if let Entry::Occupied(mut entry) = asked.entry(self.client) {
             entry.get_mut().1 -= 1;
             if entry.get().1 == 0 {
                 entry.remove();
             }
         }
-    }
-}
-
-/// What one client may well have all of: an IPv4 address, or 64 bits of an IPv6 one.
-fn network(peer: IpAddr) -> IpAddr {
-    match peer.to_canonical() {
-        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)).into(),
-        address => address,
     }
 }
 
@@ -154,19 +147,19 @@ impl Verdicts {
     pub fn new() -> anyhow::Result<Self> {
         let mut key = [0; 16];
         getrandom::fill(&mut key).context("the system gives no random bytes")?;
-        Ok(Self { key, known: Mutex::default(), turn: Arc::new(Semaphore::new(1)), asked: Mutex::default() })
+        Ok(Self { key, known: Mutex::default(), turns: Turns::default(), asked: Mutex::default() })
     }
 
-    /// None where the same address already asks something else.
+    /// None where the same client already asks something else.
     fn place(self: &Arc<Self>, peer: IpAddr, question: u128) -> Option<Place> {
-        let network = network(peer);
+        let client = client(peer);
         let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
-        let (theirs, requests) = asked.entry(network).or_insert((question, 0));
+        let (theirs, requests) = asked.entry(client).or_insert((question, 0));
         if *theirs != question {
             return None;
         }
         *requests += 1;
-        Some(Place { network, verdicts: self.clone() })
+        Some(Place { client, verdicts: self.clone() })
     }
 
     fn question(&self, given: &Credentials, hash: &PasswordHash) -> u128 {
@@ -200,12 +193,15 @@ impl Verdicts {
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv6Addr;
+
     use futures_util::FutureExt as _;
+    use futures_util::stream::{FuturesUnordered, StreamExt as _};
 
     use super::*;
+    use crate::settings::parse_web_config;
 
     const PEER: IpAddr = IpAddr::V6(Ipv6Addr::LOCALHOST);
-    use crate::settings::parse_web_config;
 
     /// `alice` with the password `secret`, `bob` with the password `other`.
     fn passwords(verdicts: &Arc<Verdicts>) -> Passwords {
@@ -272,7 +268,7 @@ mod tests {
         };
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         runtime.block_on(async {
-            let busy = verdicts.turn.clone().acquire_owned().await.unwrap();
+            let busy = verdicts.turns.take(PEER).await;
             let mut first = judge("wrong 0", "2001:db8::1");
             assert_eq!((&mut first).now_or_never(), None, "it waits for its turn");
             for n in 1..100 {
@@ -290,12 +286,38 @@ mod tests {
             assert_eq!(judge("wrong 1", "2001:db8::1").now_or_never(), Some(Judgement::Busy));
             drop(busy);
             assert_eq!(
-                (again.await, others.await, fourth.await),
+                futures_util::future::join3(again, others, fourth).await,
                 (Judgement::Wrong, Judgement::Right, Judgement::Right)
             );
             assert_eq!(judge("wrong 1", "2001:db8::1").await, Judgement::Wrong, "the next one");
         });
         assert!(verdicts.asked.lock().unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_network_that_tries_many_passwords_keeps_others_waiting_for_one() {
+        let verdicts = Arc::new(Verdicts::new().unwrap());
+        let passwords = passwords(&verdicts);
+        let judge = |password: String, peer: String| {
+            let given = Credentials { user: "alice".to_owned(), password };
+            passwords.judge(given, peer.parse().unwrap())
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(async {
+            let busy = verdicts.turns.take(PEER).await;
+            // All 64 bits of somebody's 48, and then somebody else.
+            let mut waiting: FuturesUnordered<_> =
+                (0..255).map(|n| judge(format!("wrong {n}"), format!("2001:db8:0:{n:x}::1"))).collect();
+            assert_eq!(waiting.next().now_or_never(), None, "they wait");
+            waiting.push(judge("secret".to_owned(), "2001:db8:1::1".to_owned()));
+            assert_eq!(waiting.next().now_or_never(), None);
+            drop(busy);
+            assert_eq!(waiting.next().await, Some(Judgement::Right), "the last to come is the first");
+            assert_eq!(
+                waiting.map(|judged| usize::from(judged == Judgement::Wrong)).collect::<Vec<_>>().await,
+                [1; 255]
+            );
+        });
     }
 
     #[test]

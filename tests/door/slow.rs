@@ -18,7 +18,7 @@ const GET: &[u8] = b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n";
 
 /// None but of numbers.
 pub fn limits() -> Limits {
-    Limits { header: LONG, idle: LONG, answer: LONG, max_connections: 1000, ..Limits::default() }
+    Limits { header: LONG, idle: LONG, answer: LONG, stall: LONG, max_connections: 1000, ..Limits::default() }
 }
 
 /// A server of a page of so many bytes, and somewhat more.
