@@ -100,3 +100,26 @@ fn what_cannot_be_read_ends_it_with_one_line() {
         assert!(text.starts_with(message) && text.lines().count() == 1, "{text}");
     }
 }
+
+#[test]
+fn what_postgresql_makes_by_the_query_of_the_docs_is_read() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let read = |path: &str| fs::read_to_string(root.join(path)).unwrap();
+    let query = read("tests/fixtures/postgresql/export.sh");
+    assert!(read("docs/operations.md").contains(&format!("```sh\n{query}")), "customers.jsonl is of another query");
+
+    let directory = Directory::new();
+    directory.write("customers.jsonl", read("tests/fixtures/postgresql/customers.jsonl").as_bytes());
+    let assert = directory.replay(&["--strict", "--as-of", "2026-02-10T00:00:00Z", "customers.jsonl"], b"").success();
+    let (page, said) = (stdout(&assert), stderr(&assert));
+    assert!(said.contains("\n  applied               4\n"), "{said}");
+    // One has two subscriptions, plans by number; the other one cancelled, and left at the end of the term.
+    for line in [
+        r#"churnwatch_customers{cohort_by="everyone"} 1"#,
+        r#"churnwatch_lost_customers{cohort_by="everyone",window="30d"} 1"#,
+        r#"churnwatch_lost_customers{cohort_by="plan",plan="2",window="30d"} 1"#,
+        r#"churnwatch_lost_customers_by_reason{cohort_by="everyone",window="30d",reason="cancelled",class="voluntary"} 1"#,
+    ] {
+        assert!(page.lines().any(|l| l == line), "{line} in {page}");
+    }
+}
