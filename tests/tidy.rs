@@ -308,6 +308,33 @@ impl<const N: usize> ConcatFiles for [Vec<File>; N] {
 }
 
 #[test]
+fn the_sizes_to_reckon_with_are_those_measured() {
+    let read = |path: &str| fs::read_to_string(root().join(path)).unwrap();
+    let (reckoned, measured) = (read("docs/operations.md"), read("docs/performance.md"));
+    // The first number of a row's second cell.
+    let figure = |page: &str, row: &str| {
+        let line = page.lines().find_map(|line| line.strip_prefix(&format!("| {row} | ")));
+        let line = line.unwrap_or_else(|| panic!("there is no row `{row}`"));
+        let digits = line.split([' ', '|']).next().unwrap_or_default().replace(',', "");
+        digits.parse::<f64>().unwrap_or_else(|error| panic!("`{row}`: {error}: {line}"))
+    };
+    let rows = [
+        ("a customer with `activity` only", "customer, activity only"),
+        ("a customer with monthly terms, renewed twice", "customer, monthly terms, renewed twice"),
+        ("a customer with a yearly term and a named subscription", "customer, yearly term, named subscription"),
+        ("a customer of a realistic mix, up to a fifth of them beyond the record", "customer, realistic mix"),
+        ("a cohort of 100 customers, windows up to 90 days, step one hour", "cohort of 100 customers"),
+    ];
+    let mut figures: Vec<_> =
+        rows.iter().map(|(ours, theirs)| (*ours, figure(&reckoned, ours), figure(&measured, theirs))).collect();
+    let events = "events a second on a core, the Kafka client's work included";
+    let cpu_seconds = figure(&measured, "run, CPU-seconds a million events");
+    figures.push((events, figure(&reckoned, events), 1e6 / cpu_seconds));
+    let off = figures.into_iter().filter(|(_, ours, theirs)| (ours / theirs - 1.0).abs() > 0.15);
+    none(off.map(|(row, ours, theirs)| format!("docs/operations.md: {row}: {ours}, measured {theirs:.1}")).collect());
+}
+
+#[test]
 fn the_checks_find_what_they_look_for() {
     assert_eq!(
         uses("f", "// tokio\nuse tokio::net;\nlet tokio_like = 1;", &["tokio"]),
