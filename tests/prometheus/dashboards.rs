@@ -110,9 +110,9 @@ impl<'a> Look<'a> {
     }
 
     fn property(&self, name: &str) -> &'a Value {
-        let changes = self.changes.and_then(Value::as_array).into_iter().flatten();
+        let mut changes = self.changes.and_then(Value::as_array).into_iter().flatten();
         let default = name.split('.').fold(&self.panel["fieldConfig"]["defaults"], |value, key| &value[key]);
-        changes.filter(|change| change["id"] == name).last().map_or(default, |change| &change["value"])
+        changes.rfind(|change| change["id"] == name).map_or(default, |change| &change["value"])
     }
 
     /// Whether the number decides on a colour.
@@ -130,7 +130,7 @@ impl<'a> Look<'a> {
     fn fault(&self) -> Option<String> {
         let steps = self.property("thresholds")["steps"].as_array().unwrap();
         let colours: BTreeSet<_> = steps.iter().map(|step| text(step, "color")).collect();
-        let line = text(&self.property("custom.thresholdsStyle"), "mode");
+        let line = text(self.property("custom.thresholdsStyle"), "mode");
         if !["", "off"].contains(&line) && colours.len() < 2 {
             return Some(format!("thresholds drawn as {line}, and none but {colours:?}"));
         }
