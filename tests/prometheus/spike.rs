@@ -305,6 +305,7 @@ fn a_wave_of_cancellations_fires_for_its_cohort_alone_and_nothing_does_that_dies
     run.kill();
     let known = BTreeSet::from([alert("ChurnwatchDown", ""), alert("ChurnwatchAbsent", "")]);
     eventually("known to be gone", || prometheus.alerts("firing", "") == known);
+    dashboards::assert_an_outage_is_shown(&prometheus);
     // By now it would have fired, had it not been over five minutes after the last number.
     eventually("over", || prometheus.alerts("pending", "").is_empty());
     assert_eq!(prometheus.alerts("firing", "[1h]"), &fired | &known);
