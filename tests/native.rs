@@ -145,7 +145,8 @@ fn an_error_stands_between_the_records_and_says_what_it_is() {
 /// not ours, and what nobody gives back.
 #[test]
 fn under_memcheck_no_memory_is_used_wrongly_and_none_is_lost() {
-    let Some(mut valgrind) = tool::command("valgrind", "valgrind libc6-dbg", "the check of memory that C gives out") else {
+    let Some(mut valgrind) = tool::command("valgrind", "valgrind libc6-dbg", "the check of memory that C gives out")
+    else {
         return;
     };
     let output = valgrind

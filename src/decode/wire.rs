@@ -75,27 +75,27 @@ fn timestamp(bytes: &[u8]) -> Option<Instant> {
     Some(to_instant(seconds, nanos))
 }
 
-/// Seconds of five bytes, as those of the years 1978 to 3058 have, with or without nanoseconds, in two words.
+/// Seconds of five bytes, as those of the years 1978 to 3058 have, with or without nanoseconds, each read as one word.
 #[inline(always)]
 fn usual_timestamp(bytes: &[u8]) -> Option<(i64, i32)> {
     /// Bits to look at, and what they are where the first key is the seconds' and these end with the sixth byte.
     const SECONDS: (u64, u64) = (0x0000_8080_8080_80ff, 0x0000_0080_8080_8008);
     const SECONDS_END: usize = 6;
-    let first = varint::next_eight(bytes);
-    if first & SECONDS.0 != SECONDS.1 {
+    const NANOS_KEY: u8 = 2 << 3 | VARINT;
+    let word = varint::next_eight(bytes);
+    if word & SECONDS.0 != SECONDS.1 {
         return None;
     }
-    let (seconds, _) = varint::read_word(first >> 8)?;
-    if bytes.len() == SECONDS_END {
-        return Some((seconds as i64, 0));
-    }
-    const NANOS_KEY: u8 = 2 << 3 | VARINT;
-    // The last word ends with the nanoseconds.
-    let unused = (SECONDS_END + 1 + size_of::<u64>()).checked_sub(bytes.len())?;
-    let last = u64::from_le_bytes(*bytes.last_chunk()?);
-    let (nanos, size) = varint::read_word(last >> (8 * unused as u32))?;
-    (bytes.get(SECONDS_END) == Some(&NANOS_KEY) && size + unused == size_of::<u64>())
-        .then_some((seconds as i64, nanos as i32))
+    let (seconds, _) = varint::read_word(word >> 8)?;
+    let nanos = match bytes.get(SECONDS_END..)? {
+        [] => 0,
+        [NANOS_KEY, nanos @ ..] => {
+            let (value, size) = varint::read_word(varint::next_eight(nanos))?;
+            (size == nanos.len()).then_some(value)?
+        }
+        _ => return None,
+    };
+    Some((seconds as i64, nanos as i32))
 }
 
 fn money(bytes: &[u8]) -> Option<Amount<'_>> {
@@ -163,6 +163,7 @@ fn ended(bytes: &[u8]) -> Option<Content<'_>> {
 }
 
 #[cfg(test)]
+#[allow(clippy::arithmetic_side_effects, reason = "a test that fails says where")]
 mod tests {
     use pbjson_types::Timestamp;
     use proptest::prelude::*;
