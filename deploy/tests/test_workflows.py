@@ -1,6 +1,7 @@
 """The workflows: actions by commit, and no right that is not needed. actionlint looks at the rest."""
 
 import re
+import tomllib
 import unittest
 
 from support import ROOT, VERSION, documents
@@ -60,6 +61,32 @@ class Workflows(unittest.TestCase):
         needs = {name: job.get("needs", []) for name, job in release.items()}
         self.assertEqual(needs["release.yml: image"], "check")
         self.assertEqual(needs["release.yml: publish"], ["check", "image", "pack"])
+
+    def test_the_released_binary_is_tried_before_it_is_pushed(self):
+        scripts = [step.get("run", "") for step in dict(jobs())["release.yml: image"]["steps"]]
+        taken = next(number for number, script in enumerate(scripts) if "docker cp image:" in script)
+        self.assertIn('churnwatch" validate --config deploy/tests/secured.toml\n', scripts[taken])
+        self.assertTrue(all("docker push" not in script for script in scripts[: taken + 1]))
+
+    def test_each_processor_has_its_archive_and_its_sbom(self):
+        release = dict(jobs())
+        processors = [one["arch"] for one in release["release.yml: image"]["strategy"]["matrix"]["include"]]
+        pack = "".join(step.get("run", "") for step in release["release.yml: pack"]["steps"])
+        self.assertIn(f"for arch in {' '.join(processors)}; do\n", pack)
+        made = re.search(r"for machine in (.*); do", (ROOT / "Makefile").read_text())[1].split()
+        self.assertEqual([machine.split(":")[0] for machine in made], processors)
+        targets = tomllib.loads((ROOT / "deny.toml").read_text())["graph"]["targets"]
+        self.assertEqual([machine.split(":")[1] + "-unknown-linux-gnu" for machine in made], targets)
+
+    def test_tools_come_in_one_version(self):
+        texts = [*WORKFLOWS.values(), (ROOT / ".ci/run").read_text()]
+        installs = r"(?:from_pypi \S+|pip\S* install --quiet|pipx install|\bgo install) (?!.?\$)([^#\n]+)"
+        found = [package for text in texts for packages in re.findall(installs, text) for package in packages.split()]
+        self.assertGreater(len(found), 8)
+        for package in found:
+            self.assertRegex(package, r"(==|@v)\d+(\.\d+)+'?$")
+        pinned = [re.split("==|@v", package) for package in found]
+        self.assertEqual(len({tuple(pin) for pin in pinned}), len({name for name, _ in pinned}), "two versions of one tool")
 
     def test_the_toolchain_is_that_of_the_dockerfile(self):
         rust = documents(WORKFLOWS["release.yml"])[0]["env"]["RUST"]

@@ -159,6 +159,17 @@ impl<'a> Fields<'a> {
         (key < 0x80).then_some((key >> 3, key & 7))
     }
 
+    /// Passes over a field's key, if it is the next one's.
+    #[inline(always)]
+    pub fn has(&mut self, number: u8, kind: u8) -> bool {
+        let Some((&key, rest)) = self.rest.split_first() else { return false };
+        let is_next = key == number << 3 | kind;
+        if is_next {
+            self.rest = rest;
+        }
+        is_next
+    }
+
     #[inline]
     pub fn varint(&mut self) -> Option<u64> {
         let (value, rest) = varint::read(self.rest)?;

@@ -392,7 +392,7 @@ mod tests {
     use super::*;
     use crate::cohort::Lifecycle;
     use crate::event::{Event, Kind};
-    use crate::history::prolong::{Prolonged, Sign, prolong};
+    use crate::history::prolong::{Line, Prolonged, Sign, prolong};
     use crate::time::Span;
     use proptest::prelude::*;
 
@@ -481,8 +481,8 @@ mod tests {
             if decode(&bytes, 4, 500, &mut history).is_err() {
                 return Ok(());
             }
-            let mut room = [0; ROOM];
-            let (start, _) = room.split_at_mut(bytes.len());
+            let mut line = [0; size_of::<Line>()];
+            let (start, _) = line.split_at_mut(bytes.len());
             start.copy_from_slice(&bytes);
             let kind = if renewed { Kind::Renewed { term_end: None } } else { Kind::Activity };
             let event = Event {
@@ -491,9 +491,9 @@ mod tests {
             };
             let lifecycle = Lifecycle { inactivity_timeout: Some(Span::DAY), grace_period: Span::ZERO };
             let sign = Sign::of(&event, &lifecycle, None);
-            if let Some(Prolonged::Written(len)) = sign.and_then(|sign| prolong(&mut room, bytes.len(), sign)) {
+            if let Some(Prolonged::Written(len)) = sign.and_then(|sign| prolong::<ROOM>(&mut line, bytes.len(), sign)) {
                 let mut after = History::default();
-                prop_assert_eq!(room.get(..len).map(|bytes| decode(bytes, 4, 500, &mut after)), Some(Ok(())));
+                prop_assert_eq!(line.get(..len).map(|bytes| decode(bytes, 4, 500, &mut after)), Some(Ok(())));
                 history.insert(0, &event, lifecycle.inactivity_timeout);
                 prop_assert_eq!(after, history);
             }

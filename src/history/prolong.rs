@@ -119,11 +119,15 @@ struct Run {
     end: usize,
 }
 
-/// Adds a sign of the subscription without an id to the history in the first `len` bytes of `room`; `None`, and these are
-/// as they were, where that takes a closer look, or more room.
-pub fn prolong<const ROOM: usize>(room: &mut [u8; ROOM], len: usize, sign: Sign<'_>) -> Option<Prolonged> {
+/// Bytes to look at, of which a history has the first. What stands behind its room is not changed, whatever it is.
+pub type Line = [u8; 64];
+
+/// Adds a sign of the subscription without an id to the history in the first `len` of a line's first `ROOM` bytes; `None`,
+/// and the history is as it was, where that takes a closer look, or more room.
+pub fn prolong<const ROOM: usize>(line: &mut Line, len: usize, sign: Sign<'_>) -> Option<Prolonged> {
+    const { assert!(ROOM + WORD <= size_of::<Line>()) };
     let time = sign.time.as_millis();
-    let mut walk = Walk::new(room);
+    let mut walk = Walk { bytes: line, at: 0, time: 0 };
     if walk.head()?.is_some_and(|folded_until| time <= folded_until) {
         return None;
     }
@@ -140,12 +144,13 @@ pub fn prolong<const ROOM: usize>(room: &mut [u8; ROOM], len: usize, sign: Sign<
     if sign.as_of.is_some() && !(stands && expiry.is_put_off(sign)) {
         return None;
     }
-    let mut pen = Pen { room, at: len };
+    let latest_fact = walk.time;
+    let mut pen = Pen { line, room: ROOM, at: len };
     match (sign.renewal, run) {
         // Behind everything.
-        (Some(renewal), _) if walk.time < time => {
-            pen.renewal(renewal, time, walk.time)?;
-            *pen.room.get_mut(count_at)? += 1;
+        (Some(renewal), _) if latest_fact < time => {
+            pen.renewal(renewal, time, latest_fact)?;
+            pen.count_one_more(count_at)?;
         }
         (None, run) => {
             let timeout = timeout.map_or(i64::MAX, Span::as_millis);
@@ -155,12 +160,12 @@ pub fn prolong<const ROOM: usize>(room: &mut [u8; ROOM], len: usize, sign: Sign<
                     pen.replace(run.start..run.end, last)?;
                 }
                 // A new run, behind everything.
-                run if walk.time < time && run.as_ref().is_none_or(|run| run.last < time) => {
+                run if latest_fact < time && run.as_ref().is_none_or(|run| run.last < time) => {
                     pen.word((u64::from(codec::ACTIVITY), 1))?;
-                    pen.word(codec::time_word(time.checked_sub(walk.time)?)?)?;
+                    pen.word(codec::time_word(time.checked_sub(latest_fact)?)?)?;
                     // Its last sign is its first.
                     pen.word((0, 1))?;
-                    *pen.room.get_mut(count_at)? += 1;
+                    pen.count_one_more(count_at)?;
                 }
                 _ => return None,
             }
@@ -170,20 +175,32 @@ pub fn prolong<const ROOM: usize>(room: &mut [u8; ROOM], len: usize, sign: Sign<
     Some(Prolonged::Written(pen.at))
 }
 
+/// How many bytes are read or written at a time.
+const WORD: usize = size_of::<u64>();
+
 /// Writes behind the history's bytes, as [`codec::encode`] would.
 struct Pen<'a> {
-    room: &'a mut [u8],
+    line: &'a mut Line,
+    room: usize,
     at: usize,
 }
 
 impl Pen<'_> {
-    /// Appends the lowest bytes of a word.
-    fn word(&mut self, (mut word, size): (u64, usize)) -> Option<()> {
-        for byte in self.room.get_mut(self.at..self.at + size)? {
-            *byte = word as u8;
-            word >>= 8;
+    /// Appends the lowest bytes of a word, and nothing where there is no room.
+    #[inline(always)]
+    fn word(&mut self, (word, size): (u64, usize)) -> Option<()> {
+        if size == 0 || size > WORD || self.at + size > self.room {
+            return None;
         }
+        let place: &mut [u8; WORD] = self.line.get_mut(self.at..self.at + WORD)?.first_chunk_mut()?;
+        let kept = u64::MAX.checked_shl(8 * size as u32).unwrap_or(0);
+        *place = (u64::from_le_bytes(*place) & kept | word & !kept).to_le_bytes();
         self.at += size;
+        Some(())
+    }
+
+    fn count_one_more(&mut self, count_at: usize) -> Option<()> {
+        *self.line.get_mut(count_at)? += 1;
         Some(())
     }
 
@@ -207,14 +224,15 @@ impl Pen<'_> {
     }
 
     /// Puts the lowest bytes of a word in the place of others.
+    #[inline(always)]
     fn replace(&mut self, old: std::ops::Range<usize>, word: (u64, usize)) -> Option<()> {
         let end = old.start + word.1;
         let len = self.at - (old.end - old.start) + word.1;
-        if len > self.room.len() {
+        if len > self.room {
             return None;
         }
         if old.end != end {
-            self.room.copy_within(old.end..self.at, end);
+            self.line.copy_within(old.end..self.at, end);
         }
         self.at = old.start;
         self.word(word)?;
@@ -224,24 +242,14 @@ impl Pen<'_> {
 }
 
 /// Goes through the bytes of a history that [`codec`] accepts, and has to read them as it does.
-struct Walk {
-    /// With zeros behind them, so that there are always eight.
-    bytes: [u8; 64],
+struct Walk<'a> {
+    bytes: &'a Line,
     at: usize,
     /// Which the next one is told as the difference to.
     time: i64,
 }
 
-impl Walk {
-    #[inline(always)]
-    fn new<const ROOM: usize>(room: &[u8; ROOM]) -> Self {
-        const { assert!(ROOM + 8 <= 64) };
-        let mut bytes = [0; 64];
-        let (start, _) = bytes.split_at_mut(ROOM);
-        start.copy_from_slice(room);
-        Self { bytes, at: 0, time: 0 }
-    }
-
+impl Walk<'_> {
     /// Passes over what stands before the facts, and tells until when they are folded.
     #[inline(always)]
     fn head(&mut self) -> Option<Option<i64>> {
@@ -303,9 +311,19 @@ impl Walk {
         Some(byte)
     }
 
+    /// The bytes that come next, so far as the line has them: a history with less than a word behind it has no room.
+    #[inline(always)]
+    fn word(&self) -> Option<u64> {
+        let at = self.at;
+        if at > size_of::<Line>() - WORD {
+            return None;
+        }
+        Some(u64::from_le_bytes(*self.bytes.get(at..)?.first_chunk()?))
+    }
+
     #[inline(always)]
     fn number(&mut self) -> Option<u64> {
-        let word = u64::from_le_bytes(*self.bytes.get(self.at..)?.first_chunk()?);
+        let word = self.word()?;
         if word & 0x80 == 0 {
             self.at += 1;
             return Some(word & 0x7f);
@@ -440,6 +458,7 @@ mod tests {
             sequence in 0u64..2,
             renewed in prop::option::weighted(0.4, prop::option::of(any_instant())),
             as_of in prop::option::of(any_instant()),
+            behind in any::<u8>(),
         ) {
             let kind = renewed.map_or(Kind::Activity, |term_end| Kind::Renewed { term_end });
             let event = event(time, sequence, kind);
@@ -449,12 +468,14 @@ mod tests {
             if bytes.len() > ROOM {
                 return Ok(());
             }
-            let mut room = [0xaa; ROOM];
-            room[..bytes.len()].copy_from_slice(&bytes);
-            let before = room;
-            match prolong(&mut room, bytes.len(), sign) {
+            let mut line = [behind; size_of::<Line>()];
+            line[..bytes.len()].copy_from_slice(&bytes);
+            let before = line;
+            let prolonged = prolong::<ROOM>(&mut line, bytes.len(), sign);
+            prop_assert_eq!(&line[ROOM..], &before[ROOM..], "what is behind the room stays");
+            match prolonged {
                 None => {
-                    prop_assert_eq!(&room[..bytes.len()], bytes, "what is not taken changes nothing");
+                    prop_assert_eq!(&line[..bytes.len()], bytes, "what is not taken changes nothing");
                     let is_latest = history.facts.iter().all(|f| f.subscription == 0 && f.time < time);
                     let (after, quiet) = slowly(&history, &event, &lifecycle, as_of);
                     let fits = after.is_some_and(|after| after.len() <= ROOM);
@@ -465,10 +486,10 @@ mod tests {
                 }
                 Some(Prolonged::Unchanged) => {
                     prop_assert_eq!(slowly(&history, &event, &lifecycle, as_of).0, None);
-                    prop_assert_eq!(room, before);
+                    prop_assert_eq!(line, before);
                 }
                 Some(Prolonged::Written(len)) => {
-                    prop_assert_eq!(slowly(&history, &event, &lifecycle, as_of), (Some(room[..len].to_vec()), true));
+                    prop_assert_eq!(slowly(&history, &event, &lifecycle, as_of), (Some(line[..len].to_vec()), true));
                     prop_assert!(!history.hides(time));
                 }
             }

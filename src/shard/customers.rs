@@ -4,7 +4,7 @@
 
 use super::frozen::Frozen;
 use super::index::{Index, Place};
-use crate::history::prolong::{Prolonged, Sign, prolong};
+use crate::history::prolong::{Line, Prolonged, Sign, prolong};
 
 /// A customer's keyed hash. Nothing leads from it back to the id.
 pub type CustomerKey = [u8; 16];
@@ -19,13 +19,11 @@ const SPILLED_STEP: usize = 32;
 /// In place of a length: the history lies in `spilled`, at the index in the bytes that follow.
 const SPILLED: u8 = u8::MAX;
 
+/// One cache line, in quarters: the history has the first three but for their last byte, which is its length, and the
+/// customer's key the last. As one array, in which a history can be read by the word up to its end.
 #[repr(align(64))]
 #[derive(Clone, Copy)]
-struct Record {
-    key: CustomerKey,
-    len: u8,
-    bytes: [u8; INLINE],
-}
+struct Record([[u8; 16]; 4]);
 
 /// Every customer of a shard.
 pub struct Customers {
@@ -65,7 +63,7 @@ impl Customers {
     /// The customer of a key, made with the history `empty` if there is none.
     pub fn find_or_insert(&mut self, key: &CustomerKey, empty: &[u8]) -> CustomerId {
         let chunks = &mut self.chunks;
-        if let Some(id) = self.index.find(key, |id| record(chunks, id).key == *key) {
+        if let Some(id) = self.index.find(key, |id| record(chunks, id).key() == key) {
             return id;
         }
         let id = self.len as CustomerId;
@@ -73,12 +71,12 @@ impl Customers {
             // A first small shard should not pay for a whole chunk.
             chunks.push(if self.len == 0 { Vec::new() } else { Vec::with_capacity(CHUNK) });
         }
-        let mut new = Record { key: *key, len: empty.len() as u8, bytes: [0; INLINE] };
-        new.bytes[..empty.len()].copy_from_slice(empty);
+        let mut new = Record([[0; 16], [0; 16], [0; 16], *key]);
+        new.write(empty);
         if let Some(chunk) = chunks.last_mut() {
             chunk.push(new);
         }
-        self.index.insert(key, id, |id| &record(chunks, id).key);
+        self.index.insert(key, id, |id| record(chunks, id).key());
         self.len += 1;
         id
     }
@@ -102,7 +100,7 @@ impl Customers {
             *customer = key.and_then(|key| self.index.guess(&key, *place));
         }
         for (customer, key) in customers.iter_mut().zip(keys) {
-            *customer = customer.filter(|&id| Some(record(&self.chunks, id).key) == *key);
+            *customer = customer.filter(|&id| Some(record(&self.chunks, id).key()) == key.as_ref());
         }
         customers
     }
@@ -110,12 +108,12 @@ impl Customers {
     /// Has the histories of some customers in the processor's cache.
     pub fn fetch(&self, ids: &[CustomerId]) {
         for &id in ids {
-            std::hint::black_box(record(&self.chunks, id).len);
+            std::hint::black_box(record(&self.chunks, id).len());
         }
     }
 
     pub fn key(&self, id: CustomerId) -> &CustomerKey {
-        &record(&self.chunks, id).key
+        record(&self.chunks, id).key()
     }
 
     /// A customer's packed history.
@@ -125,7 +123,7 @@ impl Customers {
 
     /// Whether a customer's history is too long for its record.
     pub fn is_spilled(&self, id: CustomerId) -> bool {
-        record(&self.chunks, id).len == SPILLED
+        record(&self.chunks, id).len() == SPILLED
     }
 
     /// How many histories are too long for their record.
@@ -149,8 +147,7 @@ impl Customers {
                 self.spilled[at] = Vec::new();
                 self.free.push(at as u32);
             }
-            record.len = bytes.len() as u8;
-            record.bytes[..bytes.len()].copy_from_slice(bytes);
+            record.write(bytes);
             return;
         }
         let at = spilled_at.or_else(|| self.free.pop().map(|at| at as usize)).unwrap_or_else(|| {
@@ -164,22 +161,23 @@ impl Customers {
             spilled.reserve_exact(bytes.len().next_multiple_of(SPILLED_STEP));
         }
         spilled.extend_from_slice(bytes);
-        record.len = SPILLED;
-        record.bytes[..4].copy_from_slice(&(at as u32).to_le_bytes());
+        record.write(&(at as u32).to_le_bytes());
+        record.set_len(SPILLED);
     }
 
     /// Adds a sign of life to a customer's history where that is simple; `None`, and nothing is changed, otherwise.
     pub fn prolong(&mut self, id: CustomerId, sign: Sign<'_>) -> Option<Prolonged> {
         let record = &mut self.chunks[id as usize / CHUNK][id as usize % CHUNK];
-        if record.len == SPILLED {
+        let len = record.len();
+        if len == SPILLED {
             return None;
         }
         let before = self.frozen.awaits(id).then_some(*record);
-        let prolonged = prolong(&mut record.bytes, usize::from(record.len), sign)?;
+        let prolonged = prolong::<INLINE>(record.line()?, usize::from(len), sign)?;
         if let Prolonged::Written(len) = prolonged {
-            record.len = len as u8;
+            record.set_len(len as u8);
             if let Some(before) = before {
-                self.frozen.keep(id, &before.bytes[..usize::from(before.len)]);
+                self.frozen.keep(id, before.history(&[]));
             }
         }
         Some(prolonged)
@@ -207,21 +205,42 @@ impl Customers {
         let id = self.frozen.next()?;
         let record = record(&self.chunks, id);
         let history = self.frozen.take_kept(id).unwrap_or_else(|| record.history(&self.spilled));
-        Some((&record.key, history))
+        Some((record.key(), history))
     }
 }
 
 impl Record {
+    fn key(&self) -> &CustomerKey {
+        &self.0[3]
+    }
+
+    fn len(&self) -> u8 {
+        self.0[2][15]
+    }
+
+    fn set_len(&mut self, len: u8) {
+        self.0[2][15] = len;
+    }
+
+    fn line(&mut self) -> Option<&mut Line> {
+        self.0.as_flattened_mut().first_chunk_mut()
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        self.0.as_flattened_mut()[..bytes.len()].copy_from_slice(bytes);
+        self.set_len(bytes.len() as u8);
+    }
+
     fn history<'a>(&'a self, spilled: &'a [Vec<u8>]) -> &'a [u8] {
         match self.spilled_at() {
             Some(at) => &spilled[at],
-            None => &self.bytes[..usize::from(self.len)],
+            None => &self.0.as_flattened()[..usize::from(self.len())],
         }
     }
 
     fn spilled_at(&self) -> Option<usize> {
-        let [a, b, c, d, ..] = self.bytes;
-        (self.len == SPILLED).then(|| u32::from_le_bytes([a, b, c, d]) as usize)
+        let [[a, b, c, d, ..], ..] = self.0;
+        (self.len() == SPILLED).then(|| u32::from_le_bytes([a, b, c, d]) as usize)
     }
 }
 

@@ -42,6 +42,7 @@ fn anchors(markdown: &str) -> BTreeSet<String> {
 
 #[test]
 fn every_alert_says_what_it_means_and_leads_to_its_runbook_and_dashboard() {
+    let rules = read("deploy/prometheus/rules/churnwatch.alerts.yml");
     for (name, alert) in alerts() {
         assert!(name.starts_with("Churnwatch"), "{name}");
         let labels = value(&alert, "labels");
@@ -67,7 +68,63 @@ fn every_alert_says_what_it_means_and_leads_to_its_runbook_and_dashboard() {
             for part in ["$value", usual[0], usual[1], "job:churnwatch_window_start"] {
                 assert!(alert.contains(part), "{name} does not say {part}");
             }
-            assert!(alert.contains("unless on (job, namespace) job:churnwatch_pipeline_fault:info"), "{name}");
+            assert!(alert.contains("and on (job, namespace) job:churnwatch_fresh:info"), "{name}");
+            let (_, condition) = rules.split_once(&format!("- record: {}\n", judged(&alert))).unwrap();
+            let condition = condition.split("      - ").next().unwrap();
+            assert!(condition.contains("unless on (job, namespace) job:churnwatch_pipeline_fault:info"), "{name}");
+        }
+    }
+}
+
+/// What an alert on churn counts the minutes of.
+fn judged(alert: &str) -> &str {
+    let (_, expression) = alert.split_once("expr: |\n").unwrap();
+    expression.split('\n').next().unwrap().trim()
+}
+
+/// From `10m`, in minutes.
+fn minutes(duration: &str) -> u32 {
+    let (number, unit) = duration.split_at(duration.len() - 1);
+    number.parse::<u32>().unwrap() * if unit == "h" { 60 } else { 1 }
+}
+
+#[test]
+fn what_an_alert_on_churn_is_to_last_is_counted_without_a_gap_and_no_bridge_makes_up_for_it() {
+    let (rules, mut seen) = (read("deploy/prometheus/rules/churnwatch.alerts.yml"), 0);
+    for (name, alert) in alerts().iter().filter(|(_, alert)| value(alert, "labels").contains("category: churn")) {
+        assert!(rules.contains(&format!("- record: {}\n", judged(alert))), "{name}");
+        let (_, counted) = alert.split_once(&format!("and count_over_time({}[", judged(alert))).unwrap();
+        let (range, at_least) = counted.lines().next().unwrap().split_once("]) >= ").unwrap();
+        let (range, step) = range.split_once(':').unwrap();
+        assert_eq!(minutes(range), minutes(step) * at_least.parse::<u32>().unwrap(), "{name}");
+        assert_eq!(value(alert, "for"), "1m", "{name}");
+        seen += 1;
+    }
+    assert_eq!(seen, 6);
+}
+
+#[test]
+fn every_alert_waits_and_keeps_firing() {
+    for (name, alert) in alerts() {
+        assert!(name == "ChurnwatchRestoreFailed" || value(&alert, "for") != "0s", "{name}");
+        assert!(minutes(value(&alert, "keep_firing_for")) >= 5, "{name}");
+    }
+}
+
+/// Bad input, as the name of a test by promtool begins.
+const UNFIT: [&str; 4] = ["small sample", "stale input", "restart", "rebalance"];
+
+#[test]
+fn every_alert_on_churn_is_silent_by_promtool_on_input_of_each_kind_that_is_unfit() {
+    let tests: String = files("deploy/prometheus/tests").iter().map(|file| read(file)).collect();
+    let tests: Vec<_> = tests.split("\n  - name: \"").skip(1).collect();
+    for (name, _) in alerts().iter().filter(|(_, alert)| value(alert, "labels").contains("category: churn")) {
+        for kind in UNFIT {
+            let silent = tests.iter().filter(|test| test.starts_with(&format!("{kind}: "))).filter(|test| {
+                let mut lines = test.lines();
+                lines.any(|line| line.contains(&format!("alertname: {name},")) && line.contains("exp_alerts: []"))
+            });
+            assert!(silent.count() > 0, "no test of {kind} sees {name} silent");
         }
     }
 }

@@ -95,6 +95,71 @@ fn every_panel_says_what_it_shows_and_in_what_unit() {
     }
 }
 
+/// What a field is drawn by: the defaults of its panel, and what an override says otherwise.
+struct Look<'a> {
+    panel: &'a Value,
+    changes: Option<&'a Value>,
+}
+
+impl<'a> Look<'a> {
+    /// That of all fields of a panel that no override is about, and that of each that one is.
+    fn of(panel: &'a Value) -> Vec<Self> {
+        let overrides = panel["fieldConfig"]["overrides"].as_array().unwrap();
+        let changes = overrides.iter().map(|change| Some(&change["properties"]));
+        [None].into_iter().chain(changes).map(|changes| Self { panel, changes }).collect()
+    }
+
+    fn property(&self, name: &str) -> &'a Value {
+        let mut changes = self.changes.and_then(Value::as_array).into_iter().flatten();
+        let default = name.split('.').fold(&self.panel["fieldConfig"]["defaults"], |value, key| &value[key]);
+        changes.rfind(|change| change["id"] == name).map_or(default, |change| &change["value"])
+    }
+
+    /// Whether the number decides on a colour.
+    fn is_coloured(&self) -> bool {
+        match text(self.panel, "type") {
+            "stat" => self.panel["options"]["colorMode"] != "none",
+            "gauge" | "bargauge" => true,
+            "table" => text(self.property("custom.cellOptions"), "type").starts_with("color-"),
+            "timeseries" => false,
+            other => panic!("what colours a {other}?"),
+        }
+    }
+
+    /// What would be one colour, or one that says nothing, for whatever number.
+    fn fault(&self) -> Option<String> {
+        let steps = self.property("thresholds")["steps"].as_array().unwrap();
+        let colours: BTreeSet<_> = steps.iter().map(|step| text(step, "color")).collect();
+        let line = text(self.property("custom.thresholdsStyle"), "mode");
+        if !["", "off"].contains(&line) && colours.len() < 2 {
+            return Some(format!("thresholds drawn as {line}, and none but {colours:?}"));
+        }
+        let colour = self.property("color");
+        match text(colour, "mode") {
+            _ if !self.is_coloured() => None,
+            "fixed" => text(colour, "fixedColor").is_empty().then(|| "a fixed colour that is none".to_owned()),
+            "thresholds" => (colours.len() < 2).then(|| format!("whatever the number, it is {colours:?}")),
+            other => Some(format!("coloured by value, but the mode of colours is {other}")),
+        }
+    }
+}
+
+#[test]
+fn what_is_coloured_by_its_value_has_thresholds_that_tell_good_from_bad() {
+    let mut faults = Vec::new();
+    let mut coloured = 0;
+    for board in dashboards() {
+        for panel in board.panels() {
+            for look in Look::of(panel) {
+                coloured += usize::from(look.is_coloured());
+                faults.extend(look.fault().map(|fault| format!("{}: {}: {fault}", board.name, text(panel, "title"))));
+            }
+        }
+    }
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+    assert!(coloured > 15, "{coloured}");
+}
+
 #[test]
 fn panels_do_not_lie_on_each_other() {
     for board in dashboards() {
@@ -179,8 +244,8 @@ fn text_at(series: &Value, index: usize) -> &str {
     series["value"][index].as_str().unwrap_or_default()
 }
 
-/// Runs every query of every panel, for the variables' values, and fails where one is refused, or finds no number.
-pub fn assert_every_panel_has_data(prometheus: &Prometheus, cohort: &str) {
+/// A query for the variables' values.
+fn filled_in(query: &str, cohort: &str) -> String {
     let variables = [
         ("$namespace", ".*"),
         ("$job", ".+"),
@@ -191,21 +256,40 @@ pub fn assert_every_panel_has_data(prometheus: &Prometheus, cohort: &str) {
         ("$currency", "EUR"),
         ("$__rate_interval", "1m"),
     ];
+    let query = variables.iter().fold(query.to_owned(), |query, (name, value)| query.replace(name, value));
+    assert!(!query.contains('$'), "{query}");
+    query
+}
+
+/// A query without the 0 that stands for nothing found, which would hide a label or a name that there is not.
+fn without_zero(query: &str) -> &str {
+    let bare = query.strip_suffix(" or vector(0)").unwrap_or(query);
+    assert!(!bare.contains("vector("), "{query} never comes back empty");
+    bare
+}
+
+/// What has something to show only once the pipeline is broken.
+const OF_A_BROKEN_PIPELINE: &str = "Alerts on the pipeline";
+
+fn number(series: &Value) -> Option<f64> {
+    text_at(series, 1).parse().ok().filter(|number: &f64| number.is_finite())
+}
+
+/// Runs every query of every panel, and fails where one is refused, or finds no number.
+pub fn assert_every_panel_has_data(prometheus: &Prometheus, cohort: &str) {
     let mut empty = Vec::new();
     let mut ran = 0;
     for board in dashboards() {
         for (title, query) in board.queries() {
-            let query = variables.iter().fold(query.to_owned(), |query, (name, value)| query.replace(name, value));
-            assert!(!query.contains('$'), "{query}");
+            let bare = if title == OF_A_BROKEN_PIPELINE { query } else { without_zero(query) };
+            let query = filled_in(bare, cohort);
             ran += 1;
-            let is_number = |series: &Value| text_at(series, 1).parse().is_ok_and(f64::is_finite);
-            if !prometheus.query(&query).iter().any(is_number) {
+            if prometheus.query(&query).iter().all(|series| number(series).is_none()) {
                 empty.push(format!("{}: {title}: {query}", board.name));
             }
         }
         for variable in board.variables().into_iter().filter(|variable| variable["type"] == "query") {
-            let query = text(&variable["query"], "query");
-            let query = variables.iter().fold(query.to_owned(), |query, (name, value)| query.replace(name, value));
+            let query = filled_in(text(&variable["query"], "query"), cohort);
             let inner = query.split_once('(').unwrap().1.trim_end_matches(')');
             let series = if query.starts_with("label_values(") { inner.rsplit_once(',').unwrap().0 } else { inner };
             // What was cut off at the end may be needed.
@@ -217,4 +301,15 @@ pub fn assert_every_panel_has_data(prometheus: &Prometheus, cohort: &str) {
     }
     println!("{ran} queries of panels ran");
     assert!(empty.is_empty(), "nothing found by:\n{}", empty.join("\n"));
+}
+
+/// What the dashboard of the pipeline shows once its only instance is gone.
+pub fn assert_an_outage_is_shown(prometheus: &Prometheus) {
+    let board = dashboards().into_iter().find(|board| board.name == "churnwatch-pipeline").unwrap();
+    let shown = |panel: &str| -> Vec<f64> {
+        let (_, query) = board.queries().into_iter().find(|(title, _)| *title == panel).unwrap();
+        prometheus.query(&filled_in(without_zero(query), "")).iter().filter_map(number).collect()
+    };
+    assert_eq!(shown("Instances up"), [0.0]);
+    assert_eq!(shown(OF_A_BROKEN_PIPELINE), [2.0]);
 }

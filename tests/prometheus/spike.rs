@@ -1,5 +1,5 @@
 //! The proof of the alerts: `run`, a real Prometheus with the shipped rules and two weeks behind it, a wave of cancellations in one
-//! cohort, and then the end of the process in the midst of another.
+//! cohort, and then the end of the process in the midst of a wave of failed payments, whose alert is the fastest.
 //!
 //! The past is the demo's population, moved so that it ends now. Its gauges as of every full hour are what `replay` makes of
 //! the events until then, and promtool writes them into Prometheus as it would a user's.
@@ -238,9 +238,9 @@ fn timestamp(at: Instant) -> Option<Timestamp> {
     Some(Timestamp { seconds: at.as_millis() / 1000, nanos: (at.as_millis() % 1000) as i32 * 1_000_000 })
 }
 
-/// They cancel now.
-fn cancelled(customers: &[LifecycleEvent]) -> Vec<LifecycleEvent> {
-    let ended = Ended { reason: EndReason::Cancelled.into(), effective_time: None };
+/// They end now.
+fn ended(customers: &[LifecycleEvent], reason: EndReason) -> Vec<LifecycleEvent> {
+    let ended = Ended { reason: reason.into(), effective_time: None };
     let at = timestamp(wall_clock());
     customers.iter().map(|c| LifecycleEvent { event_time: at, event: Some(Event::Ended(ended)), ..c.clone() }).collect()
 }
@@ -289,7 +289,7 @@ fn a_wave_of_cancellations_fires_for_its_cohort_alone_and_nothing_does_that_dies
     let (spike, cohort) = ("ChurnwatchChurnSpike", "basic · eu");
     let wave = settled(&events, ["basic", "eu"], now, 45);
     let produced = Moment::now();
-    fixture.produce(&cancelled(&wave));
+    fixture.produce(&ended(&wave, EndReason::Cancelled));
     eventually("firing", || prometheus.alerts("firing", "").contains(&alert(spike, cohort)));
     let took = produced.elapsed();
     dashboards::assert_every_panel_has_data(&prometheus, "cohort_by=\"plan,region\",plan=\"basic\",region=\"eu\"");
@@ -300,12 +300,15 @@ fn a_wave_of_cancellations_fires_for_its_cohort_alone_and_nothing_does_that_dies
     assert!(took < PROMISE, "{took:?}");
     assert!(fired.iter().all(|(_, whose)| whose == cohort), "{fired:?}");
 
-    fixture.produce(&cancelled(&settled(&events, ["plus", "eu"], now, 60)));
-    eventually("pending", || prometheus.alerts("pending", "").contains(&alert(spike, "plus · eu")));
+    fixture.produce(&ended(&settled(&events, ["plus", "eu"], now, 60), EndReason::PaymentFailed));
+    let beyond = "job:churnwatch_involuntary_churn:ratio_beyond_baseline{plan=\"plus\",region=\"eu\"}";
+    eventually("beyond", || !prometheus.query(beyond).is_empty());
     run.kill();
+    // The alert takes five minutes of what is beyond, and for six it is bridged.
+    eventually("bridged", || !prometheus.query(&format!("count_over_time({beyond}[5s:1s]) >= 5")).is_empty());
     let known = BTreeSet::from([alert("ChurnwatchDown", ""), alert("ChurnwatchAbsent", "")]);
     eventually("known to be gone", || prometheus.alerts("firing", "") == known);
-    // By now it would have fired, had it not been over five minutes after the last number.
-    eventually("over", || prometheus.alerts("pending", "").is_empty());
+    dashboards::assert_an_outage_is_shown(&prometheus);
+    eventually("over", || prometheus.query(beyond).is_empty() && prometheus.alerts("pending", "").is_empty());
     assert_eq!(prometheus.alerts("firing", "[1h]"), &fired | &known);
 }
