@@ -83,7 +83,7 @@ impl Queue {
 mod tests {
     use std::pin::Pin;
 
-    use futures_util::FutureExt as _;
+    use futures_util::FutureExt;
 
     use super::*;
 
@@ -121,7 +121,7 @@ mod tests {
             drop(turn);
             turn = None;
             for (peer, waiting) in peers.iter().zip(&mut waiting) {
-                if let Some(taken) = waiting.as_mut().and_then(|waiting| waiting.now_or_never()) {
+                if let Some(taken) = waiting.as_mut().and_then(FutureExt::now_or_never) {
                     (turn, *waiting) = (taken, None);
                     order.push(*peer);
                 }
