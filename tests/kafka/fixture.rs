@@ -171,13 +171,15 @@ pub fn replayed(definitions: &Definitions, events: &[LifecycleEvent]) -> String 
     gauges::cohort_page(definitions, &shard.readings(), as_of)
 }
 
-/// A log of all kinds of events over some 90 days, in order of time, with repeats and late ones.
+/// A log of all kinds of events over some 90 days, in order of time, with repeats and late ones; none so old by then that folding
+/// hides what it does, which alone may count otherwise than in a replay.
 pub fn events(seed: u64, count: usize) -> Vec<LifecycleEvent> {
     let mut random = ChaCha8Rng::seed_from_u64(seed);
     let mut events: Vec<LifecycleEvent> = Vec::with_capacity(count);
     for number in 0..count {
         if number > 0 && random.random_ratio(1, 50) {
-            let repeated = events[random.random_range(0..number)].clone();
+            let ten_days = count / 9;
+            let repeated = events[random.random_range(number.saturating_sub(ten_days)..number)].clone();
             events.push(repeated);
             continue;
         }
