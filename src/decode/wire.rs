@@ -31,14 +31,12 @@ pub(super) fn read(payload: &[u8]) -> Option<Said<'_>> {
         said.sequence = fields.varint()?;
     }
     let entries = fields.rest;
-    let mut behind = entries;
     while fields.has(6, BYTES) {
         let (_, _) = entry(fields.bytes()?)?;
-        behind = fields.rest;
     }
-    if behind.len() < entries.len() {
+    if fields.rest.len() < entries.len() {
         // They are read again when one is asked for.
-        said.attributes = Attributes::encoded(entries.get(..entries.len().checked_sub(behind.len())?)?);
+        said.attributes = Attributes::encoded(entries.get(..entries.len().checked_sub(fields.rest.len())?)?);
     }
     if fields.rest.is_empty() {
         return Some(said);

@@ -30,7 +30,7 @@ pub(super) struct State {
     pub phase: Phase,
     /// When what the limits go by began: an answer is made and taken within one.
     pub since: Instant,
-    /// When the client was last waited for in vain no longer: it has done something, or taken a part of the answer.
+    /// When the client last did something, or took a part of the answer.
     pub moved: Instant,
     /// What has not been sent when the connection ends is not sent any more.
     reset: bool,
