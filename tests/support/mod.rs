@@ -10,6 +10,9 @@ pub mod proxy;
 pub mod tied;
 pub mod tool;
 
+use std::fmt::Debug;
+use std::time::{Duration, Instant};
+
 /// Says loudly that a test does not run, and why; fails in CI.
 pub fn not_run(test: &str, why: &str) {
     // Not by the macros, whose output the harness keeps to itself where a test passes.
@@ -21,9 +24,17 @@ pub fn not_run(test: &str, why: &str) {
 /// Waits until the condition holds; fails after a minute.
 #[track_caller]
 pub fn until(what: &str, mut holds: impl FnMut() -> bool) {
-    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
-    while !holds() {
-        assert!(std::time::Instant::now() < deadline, "never {what}");
+    until_equal(|| holds().then_some(what), &Some(what));
+}
+
+/// Waits until what is found is what is expected; fails after a minute with the difference.
+#[track_caller]
+pub fn until_equal<F: PartialEq<E> + Debug, E: Debug>(mut find: impl FnMut() -> F, expected: &E) {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    let mut found = find();
+    while found != *expected {
+        assert!(Instant::now() < deadline, "{found:?} never became {expected:?}");
         std::thread::yield_now();
+        found = find();
     }
 }
