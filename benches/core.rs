@@ -1,7 +1,8 @@
 //! Nanoseconds an event: decode, history and tally of one shard on one core.
 //!
 //! Decoding is measured by criterion. What changes a shard is not: it takes a fixed log, the same events in every run,
-//! so that the figure does not depend on how many iterations somebody chose; each figure is the median of 24 samples.
+//! so that the figure does not depend on how many iterations somebody chose; each figure is the median of 24 samples of an
+//! undisturbed core.
 //! A sample is one second of the log's own time (50,176 events, encoded before the clock starts) in batches of 1,024
 //! through `Shard::consume_batch`, and what a publication does to the shard, once, within the timed part.
 //!
@@ -22,6 +23,7 @@ use churnwatch::time::Instant;
 use criterion::Criterion;
 use support::figures::{Figures, criterion_folder, criterion_median, median};
 use support::log::{EVENTS_A_SECOND, Log, Mix, definitions};
+use support::quiet::Quiet;
 use support::reference::{RandomAccess, available_bytes, bytewise_ns};
 
 /// That of the binary.
@@ -47,9 +49,11 @@ fn main() {
     let mut figures = Figures::new("core");
     decode(&mut figures);
     let base = Shape { mix: Mix::Activity, customers: MILLION, windows: WINDOWS, groupings: GROUPINGS };
-    vary(&mut figures, base, "windows", &[1, 5, 20]);
-    vary(&mut figures, base, "groupings", &[1, 4, 10]);
-    sizes(&mut figures);
+    let mut quiet = Quiet::new();
+    vary(&mut figures, &mut quiet, base, "windows", &[1, 5, 20]);
+    vary(&mut figures, &mut quiet, base, "groupings", &[1, 4, 10]);
+    sizes(&mut figures, &mut quiet);
+    quiet.report(&mut figures);
     figures.finish();
 }
 
@@ -66,10 +70,13 @@ struct Shape {
 struct Subject {
     shard: Shard,
     log: Log,
-    /// Nanoseconds an event.
-    samples: Vec<f64>,
-    /// Of each sample: the publication's part, in milliseconds.
-    publication_ms: Vec<f64>,
+}
+
+/// What the events of one second took.
+struct Sample {
+    ns_an_event: f64,
+    /// The publication's part of it.
+    publication_ms: f64,
 }
 
 impl Subject {
@@ -80,10 +87,10 @@ impl Subject {
         for event in log.past() {
             shard.consume_message(&event, None);
         }
-        Self { shard, log, samples: Vec::new(), publication_ms: Vec::new() }
+        Self { shard, log }
     }
 
-    fn sample(&mut self, published: bool) {
+    fn sample(&mut self, published: bool) -> Sample {
         let payloads = self.log.take(SAMPLE);
         let records = payloads.records();
         let begun = Moment::now();
@@ -93,8 +100,7 @@ impl Subject {
             move_on(&mut self.shard, self.log.now());
         }
         let all = begun.elapsed();
-        self.samples.push(all.as_nanos() as f64 / SAMPLE as f64);
-        self.publication_ms.push((all - read).as_secs_f64() * 1e3);
+        Sample { ns_an_event: all.as_nanos() as f64 / SAMPLE as f64, publication_ms: (all - read).as_secs_f64() * 1e3 }
     }
 
     /// Time alone, five minutes at a time: terms and timeouts of many customers come due.
@@ -109,11 +115,14 @@ impl Subject {
         steps.map(part).fold(0.0, f64::max)
     }
 
-    /// Builds the tallies, and forgets what was measured without them.
+    /// Builds the tallies.
     fn publish(&mut self) {
         self.shard.advance(self.log.now());
-        self.samples.clear();
-        self.publication_ms.clear();
+    }
+
+    fn median_of(&mut self, quiet: &mut Quiet, published: bool) -> Sample {
+        let samples = quiet.samples(SAMPLES, || self.sample(published));
+        median_sample(&samples)
     }
 }
 
@@ -136,11 +145,13 @@ fn move_on(shard: &mut Shard, as_of: Instant) {
     shard.fold_before_windows_of(as_of);
 }
 
-/// Takes turns, so that what disturbs the machine disturbs all alike.
-fn sample_all(subjects: &mut [Subject], published: bool) {
-    for _ in 0..SAMPLES {
-        subjects.iter_mut().for_each(|subject| subject.sample(published));
+fn median_sample<'a>(samples: impl IntoIterator<Item = &'a Sample>) -> Sample {
+    let (mut ns, mut ms) = (Vec::new(), Vec::new());
+    for sample in samples {
+        ns.push(sample.ns_an_event);
+        ms.push(sample.publication_ms);
     }
+    Sample { ns_an_event: median(&mut ns), publication_ms: median(&mut ms) }
 }
 
 fn decode(figures: &mut Figures) {
@@ -169,7 +180,7 @@ fn decode(figures: &mut Figures) {
 }
 
 /// One shape beside others that differ in one thing, and by how much the last costs more than the first.
-fn vary(figures: &mut Figures, base: Shape, what: &str, values: &[usize]) {
+fn vary(figures: &mut Figures, quiet: &mut Quiet, base: Shape, what: &str, values: &[usize]) {
     let memory = RandomAccess::measure(base.customers as usize);
     for mix in [Mix::Activity, Mix::Billing] {
         let shapes = values.iter().map(|&n| match what {
@@ -178,8 +189,10 @@ fn vary(figures: &mut Figures, base: Shape, what: &str, values: &[usize]) {
         });
         let mut subjects: Vec<Subject> = shapes.map(Subject::filled).collect();
         subjects.iter_mut().for_each(Subject::publish);
-        sample_all(&mut subjects, true);
-        let ns: Vec<f64> = subjects.iter_mut().map(|subject| median(&mut subject.samples)).collect();
+        // They take turns, so that what disturbs the machine disturbs all alike.
+        let turns = quiet.samples(SAMPLES, || subjects.iter_mut().map(|s| s.sample(true)).collect::<Vec<_>>());
+        let of = |subject: usize| median_sample(turns.iter().filter_map(|turn| turn.get(subject))).ns_an_event;
+        let ns: Vec<f64> = (0..subjects.len()).map(of).collect();
         for (n, &ns) in values.iter().zip(&ns) {
             let what = if *n == 1 { what.trim_end_matches('s') } else { what };
             let name = format!("event, {}, 1 M customers, {n} {what}", mix.name());
@@ -199,13 +212,11 @@ fn customers() -> Vec<u64> {
 fn profiled(shape: Shape) {
     let mut subject = Subject::filled(shape);
     subject.publish();
-    for _ in 0..10 {
-        sample_all(std::slice::from_mut(&mut subject), true);
-    }
-    println!("{} ns an event", median(&mut subject.samples));
+    let samples: Vec<Sample> = (0..10 * SAMPLES).map(|_| subject.sample(true)).collect();
+    println!("{} ns an event", median_sample(&samples).ns_an_event);
 }
 
-fn sizes(figures: &mut Figures) {
+fn sizes(figures: &mut Figures, quiet: &mut Quiet) {
     let mut smallest = None;
     for customers in customers() {
         if available_bytes() < customers * BYTES_PER_CUSTOMER {
@@ -216,7 +227,7 @@ fn sizes(figures: &mut Figures) {
         let memory = RandomAccess::measure(customers as usize);
         figures.push(format!("random access, {size}, one after the other"), memory.latency_ns, "ns");
         figures.push(format!("random access, {size}, 32 in flight"), memory.in_flight_ns, "ns");
-        let ns = Mix::ALL.map(|mix| of_size(figures, mix, customers, &size, &memory));
+        let ns = Mix::ALL.map(|mix| of_size(figures, quiet, mix, customers, &size, &memory));
         let (first_size, first_ns, first_memory) = smallest.get_or_insert((size.clone(), ns, memory.latency_ns));
         if *first_size != size {
             for (mix, (ns, first_ns)) in Mix::ALL.iter().zip(ns.iter().zip(first_ns)) {
@@ -229,22 +240,26 @@ fn sizes(figures: &mut Figures) {
 }
 
 /// Nanoseconds of all three steps.
-fn of_size(figures: &mut Figures, mix: Mix, customers: u64, size: &str, memory: &RandomAccess) -> f64 {
+fn of_size(
+    figures: &mut Figures,
+    quiet: &mut Quiet,
+    mix: Mix,
+    customers: u64,
+    size: &str,
+    memory: &RandomAccess,
+) -> f64 {
     let against = ("a random access", memory.latency_ns);
     let mut subject = Subject::filled(Shape { mix, customers, windows: WINDOWS, groupings: GROUPINGS });
-    sample_all(std::slice::from_mut(&mut subject), false);
-    let without_tallies = median(&mut subject.samples);
+    let without_tallies = subject.median_of(quiet, false).ns_an_event;
     let begun = Moment::now();
     subject.publish();
     let built = begun.elapsed().as_secs_f64();
-    sample_all(std::slice::from_mut(&mut subject), true);
-    let all = median(&mut subject.samples);
+    let Sample { ns_an_event: all, publication_ms } = subject.median_of(quiet, true);
     let mix = mix.name();
     figures.push_against(format!("decode and history, {mix}, {size}"), without_tallies, "ns/event", against);
     figures.push_against(format!("event, {mix}, {size}"), all, "ns/event", against);
     figures.push(format!("tally, {mix}, {size} (the difference)"), all - without_tallies, "ns/event");
-    let publication = median(&mut subject.publication_ms);
-    figures.push(format!("a publication's part of that, {mix}, {size}"), publication, "ms");
+    figures.push(format!("a publication's part of that, {mix}, {size}"), publication_ms, "ms");
     figures.push(format!("tallies built from histories, {mix}, {size}"), built, "s");
     let longest = subject.longest_publication_ms();
     figures.push(format!("longest publication's part in 4 days without events, {mix}, {size}"), longest, "ms");

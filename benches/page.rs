@@ -15,6 +15,7 @@ use churnwatch::shard::{HashKey, Shard};
 use churnwatch::time::{Instant, Span};
 use support::figures::{Figures, median};
 use support::log::{Log, Mix, definitions};
+use support::quiet::Quiet;
 use support::reference::bytewise_ns;
 
 /// That of the binary.
@@ -30,10 +31,12 @@ const CUSTOMERS_PER_COHORT: u64 = 100;
 
 fn main() {
     let mut figures = Figures::new("page");
+    let mut quiet = Quiet::new();
     // Everyone is a cohort, too.
     for (size, plans) in [("1 k", 12), ("10 k", 124), ("100 k", 1_240)] {
-        publications(&mut figures, size, plans);
+        publications(&mut figures, &mut quiet, size, plans);
     }
+    quiet.report(&mut figures);
     figures.finish();
 }
 
@@ -44,7 +47,7 @@ fn by_plan() -> Arc<Definitions> {
     Arc::new(Definitions { windows: [1, 7, 30].map(window).into(), max_cohorts: usize::MAX, ..(*by_plan).clone() })
 }
 
-fn publications(figures: &mut Figures, size: &str, plans: u64) {
+fn publications(figures: &mut Figures, quiet: &mut Quiet, size: &str, plans: u64) {
     let definitions = by_plan();
     let mut log = Log::new(Mix::Billing, plans * CUSTOMERS_PER_COHORT).with_plans(plans);
     let mut shard = Shard::new(definitions.clone(), HashKey([7; 16]));
@@ -52,10 +55,9 @@ fn publications(figures: &mut Figures, size: &str, plans: u64) {
         shard.consume_message(&event, None);
     }
     shard.advance(log.now());
-    let (mut advance, mut readings, mut page, mut all) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     let mut text = String::new();
     let mut as_of = log.now();
-    for _ in 0..SAMPLES {
+    let samples = quiet.samples(SAMPLES, || {
         shard.consume_batch(&log.take(EVENTS).records(), |_, _| ControlFlow::Continue(()));
         // The log's own time goes on by a second only.
         as_of = Instant::from_millis(as_of.as_millis() + INTERVAL_MS as i64).max(log.now());
@@ -66,22 +68,16 @@ fn publications(figures: &mut Figures, size: &str, plans: u64) {
         let read = begun.elapsed();
         text = black_box(cohort_page(&definitions, &numbers, as_of));
         let written = begun.elapsed();
-        for (samples, time) in [
-            (&mut advance, advanced),
-            (&mut readings, read - advanced),
-            (&mut page, written - read),
-            (&mut all, written),
-        ] {
-            samples.push(time.as_secs_f64() * 1e3);
-        }
-    }
+        [advanced, read - advanced, written - read, written].map(|time| time.as_secs_f64() * 1e3)
+    });
+    let [advance, readings, page, all] =
+        std::array::from_fn(|part| median(&mut samples.iter().map(|sample| sample[part]).collect::<Vec<_>>()));
     let series = text.lines().filter(|line| !line.starts_with('#')).count();
-    let all = median(&mut all);
     let bare = bytewise_ns(text.as_bytes()) / 1e6;
     figures.push_against(format!("publication, {size} series"), all, "ms", ("the page's bytes one by one", bare));
-    figures.push(format!("time moves on, {size} series"), median(&mut advance), "ms");
-    figures.push(format!("readings, {size} series"), median(&mut readings), "ms");
-    figures.push(format!("page written, {size} series"), median(&mut page), "ms");
+    figures.push(format!("time moves on, {size} series"), advance, "ms");
+    figures.push(format!("readings, {size} series"), readings, "ms");
+    figures.push(format!("page written, {size} series"), page, "ms");
     figures.push(format!("series exactly, {size} series"), series as f64, "series");
     let cohorts = shard.tracked_cohorts() as f64;
     figures.push(format!("series a cohort with 3 windows, {size} series"), series as f64 / cohorts, "series");

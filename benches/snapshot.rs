@@ -25,6 +25,7 @@ use churnwatch::store::Store;
 use churnwatch::time::{Instant, Span};
 use support::figures::Figures;
 use support::log::{Log, Mix, definitions};
+use support::quiet::Quiet;
 use support::reference::available_bytes;
 
 /// That of the binary.
@@ -44,6 +45,7 @@ const DOWN: Span = Span::from_millis(20_000);
 
 fn main() {
     let mut figures = Figures::new("snapshot");
+    let mut quiet = Quiet::new();
     let sizes = std::env::var("BENCH_CUSTOMERS").unwrap_or_else(|_| "1000000,10000000".to_owned());
     for size in sizes.split(',') {
         let customers: u64 = size.trim().parse().expect("BENCH_CUSTOMERS: numbers with commas between");
@@ -51,12 +53,13 @@ fn main() {
             println!("{customers} customers do not fit this machine's memory: left out");
             continue;
         }
-        measure(&mut figures, customers);
+        measure(&mut figures, &mut quiet, customers);
     }
+    quiet.report(&mut figures);
     figures.finish();
 }
 
-fn measure(figures: &mut Figures, customers: u64) {
+fn measure(figures: &mut Figures, quiet: &mut Quiet, customers: u64) {
     let definitions = definitions(WINDOWS, GROUPINGS);
     let whole = format!("{} M customers", customers as f64 / 1e6);
     let size = format!("{whole} in {PARTITIONS} partitions");
@@ -90,22 +93,26 @@ fn measure(figures: &mut Figures, customers: u64) {
 
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     for threads in [1, cores] {
-        let (begun, begun_cpu_s) = (Moment::now(), cpu_s());
-        let mut shards = restore_all(&store, &definitions, threads);
-        let restored_s = begun.elapsed().as_secs_f64();
-        for shard in &mut shards {
-            shard.advance(as_of);
-            black_box(shard.readings());
-        }
-        let all_s = begun.elapsed().as_secs_f64();
+        let restart = || {
+            let (begun, begun_cpu_s) = (Moment::now(), cpu_s());
+            let mut shards = restore_all(&store, &definitions, threads);
+            let restored_s = begun.elapsed().as_secs_f64();
+            for shard in &mut shards {
+                shard.advance(as_of);
+                black_box(shard.readings());
+            }
+            assert_eq!(shards.iter().map(Shard::tracked_customers).sum::<usize>() as u64 / customers, 1);
+            [restored_s, begun.elapsed().as_secs_f64(), cpu_s() - begun_cpu_s]
+        };
+        let restarts = quiet.samples(1, restart);
+        let &[restored_s, all_s, cpu_s] = restarts.first().expect("one is taken at least");
         let name = format!("restored with tallies by {threads} threads, {size}");
         figures.push_against(name, restored_s, "s", copied);
         figures.push(format!("first readings then, {threads} threads, {size}"), all_s - restored_s, "s");
         if threads == cores {
             figures.push_against(format!("restart to ready, {whole}"), all_s, "s", copied);
-            figures.push(format!("CPU-seconds of that, {whole}"), cpu_s() - begun_cpu_s, "s");
+            figures.push(format!("CPU-seconds of that, {whole}"), cpu_s, "s");
         }
-        assert_eq!(shards.iter().map(Shard::tracked_customers).sum::<usize>() as u64 / customers, 1);
     }
 }
 

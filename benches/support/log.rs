@@ -70,7 +70,8 @@ impl Log {
         Self { plans, ..self }
     }
 
-    /// What happened before, customer by customer: everyone has started within 60 days and is active.
+    /// What happened before, customer by customer: everyone has started within 60 days, been heard from since (or renewed,
+    /// where the first term is over), and is active.
     pub fn past(&self) -> impl Iterator<Item = LifecycleEvent> {
         let terms = self.mix != Mix::Activity;
         (0..self.customers).flat_map(move |customer| {
@@ -78,10 +79,14 @@ impl Log {
             let start = BEGIN - 1 - random.below(60 * DAY as u64) as i64;
             let term = |end: i64| terms.then(|| timestamp(end));
             let first = self.started(customer, start, term(start + 30 * DAY), &mut random);
-            let second = (start < BEGIN - 30 * DAY).then(|| match terms {
-                true => event(customer, start + 29 * DAY, Event::Renewed(renewed(start + 60 * DAY))),
-                false => event(customer, start + 30 * DAY, Event::Activity(Activity {})),
-            });
+            let is_over = start < BEGIN - 30 * DAY;
+            let second = match terms {
+                true => is_over.then(|| event(customer, start + 29 * DAY, Event::Renewed(renewed(start + 60 * DAY)))),
+                false => {
+                    let heard = if is_over { start + 30 * DAY } else { start.midpoint(BEGIN - 1) };
+                    Some(event(customer, heard, Event::Activity(Activity {})))
+                }
+            };
             std::iter::once(first).chain(second)
         })
     }

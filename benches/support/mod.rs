@@ -4,4 +4,5 @@
 
 pub mod figures;
 pub mod log;
+pub mod quiet;
 pub mod reference;
