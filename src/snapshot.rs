@@ -21,7 +21,9 @@ use crate::shard::{HashKey, Shard, State};
 use crate::time::{Instant, Span};
 
 const MAGIC: &[u8; 8] = b"CHURNWSN";
-const FORMAT_VERSION: u32 = 1;
+const FORMAT_VERSION: u32 = 2;
+/// Where each customer will be lies all over the memory: what one waits for, so many wait for together.
+const LOOKED_UP_TOGETHER: usize = 32;
 
 /// What a snapshot says about itself, readable without restoring it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -156,22 +158,45 @@ fn read_frame(input: &mut impl Read, payload: &mut Vec<u8>) -> Result<(), Restor
 fn read_customers(frame: &[u8], attributes: &[String], texts: usize, shard: &mut Shard) -> Result<u64, RestoreError> {
     let mut rest = frame;
     let mut customers = 0;
-    while let Some((key, after_key)) = rest.split_first_chunk() {
-        rest = after_key;
-        let len = decode_varint(&mut rest).map_err(|_| damaged("a customer's length cannot be read"))?;
-        let len = usize::try_from(len).unwrap_or(usize::MAX);
-        let (packed, after) = rest.split_at_checked(len).ok_or_else(|| damaged("a customer is cut off"))?;
-        rest = after;
-        match shard.add_packed(key, packed, attributes, texts) {
-            Ok(true) => customers += 1,
-            Ok(false) => return Err(damaged("a customer is in it twice")),
-            Err(malformed) => return Err(damaged(malformed.to_string())),
+    loop {
+        let mut block: [Customer<'_>; LOOKED_UP_TOGETHER] = [(&[0; 16], &[]); LOOKED_UP_TOGETHER];
+        let mut count = 0;
+        for customer in &mut block {
+            let Some(next) = next_customer(&mut rest)? else { break };
+            *customer = next;
+            count += 1;
+        }
+        let block = block.get(..count).unwrap_or_default();
+        if block.is_empty() {
+            break;
+        }
+        shard.fetch_places(block.iter().map(|(key, _)| *key));
+        for (key, packed) in block {
+            match shard.add_packed(key, packed, attributes, texts) {
+                Ok(true) => customers += 1,
+                Ok(false) => return Err(damaged("a customer is in it twice")),
+                Err(malformed) => return Err(damaged(malformed.to_string())),
+            }
         }
     }
     if customers == 0 || !rest.is_empty() {
         return Err(damaged("a frame of customers is cut off"));
     }
     Ok(customers)
+}
+
+/// A customer's key and packed history.
+type Customer<'a> = (&'a [u8; 16], &'a [u8]);
+
+/// The next customer; nothing where what is left does not begin with a key.
+fn next_customer<'a>(rest: &mut &'a [u8]) -> Result<Option<Customer<'a>>, RestoreError> {
+    let Some((key, after_key)) = rest.split_first_chunk() else { return Ok(None) };
+    *rest = after_key;
+    let len = decode_varint(rest).map_err(|_| damaged("a customer's length cannot be read"))?;
+    let len = usize::try_from(len).unwrap_or(usize::MAX);
+    let (packed, after) = rest.split_at_checked(len).ok_or_else(|| damaged("a customer is cut off"))?;
+    *rest = after;
+    Ok(Some((key, packed)))
 }
 
 fn state(header: &proto::Header) -> Result<State, RestoreError> {

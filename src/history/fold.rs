@@ -4,108 +4,118 @@
 //! change of status, the term, the amount, the last sign, endings still to come, and per attribute the earliest
 //! and the latest value. What is kept are facts as before, so that everything else works on folded histories unchanged.
 
-use super::{Fact, Folded, History, What};
+use super::{AttributeFact, Fact, Folded, History, What};
 use crate::time::Instant;
 
-/// Drops facts up to `frontier` that decide nothing after it; false where there are none.
-/// `first_active` is the customer's as of `frontier`.
-pub fn fold(history: &mut History, frontier: Instant, first_active: Option<Instant>) -> bool {
-    let mut until = Instant::DISTANT_PAST;
-    let before = (history.facts.len(), history.attributes.len());
-    let mut kept = Vec::with_capacity(history.facts.len());
-    let mut rest = history.facts.as_slice();
-    while let Some(fact) = rest.first() {
-        let id = fact.subscription;
-        let (facts, others) = rest.split_at(rest.iter().take_while(|f| f.subscription == id).count());
-        rest = others;
-        fold_subscription(facts, frontier, &mut until, &mut kept);
-    }
-    history.facts = kept;
-    fold_attributes(history, frontier, &mut until);
-    if before == (history.facts.len(), history.attributes.len()) {
-        return false;
-    }
-    let earlier = history.folded;
-    history.folded = Some(Folded {
-        until: until.max(earlier.map_or(until, |folded| folded.until)),
-        first_active: earlier.and_then(|folded| folded.first_active).into_iter().chain(first_active).min(),
-    });
-    true
+/// Finds out what of a history can go, and drops it; reuses its buffers.
+#[derive(Debug, Default)]
+pub struct Folding {
+    /// By place in the history: what decides something after the frontier.
+    facts: Vec<bool>,
+    attributes: Vec<bool>,
 }
 
-fn fold_subscription(facts: &[Fact], frontier: Instant, until: &mut Instant, kept: &mut Vec<Fact>) {
-    let (old, new) = facts.split_at(facts.partition_point(|fact| fact.time <= frontier));
-    let mut opening = new.iter().find(|fact| fact.what.opens()).map(|fact| fact.time);
-    // The last change: when it stands, its place in the order, and whether it is an ending.
-    let mut change: Option<(Instant, usize, bool)> = None;
-    let (mut term, mut amount, mut sign) = (None, None, None);
-    let mut pending = vec![false; old.len()];
-    for (index, fact) in old.iter().enumerate().rev() {
-        let mut last_sign = fact.time;
-        match fact.what {
-            What::Ended { effective, .. } => {
-                let void = opening.is_some_and(|opening| opening <= effective);
-                if effective > frontier {
-                    pending[index] = !void;
-                } else {
-                    *until = (*until).max(effective);
-                    if !void {
-                        change = change.max(Some((effective, index, true)));
+impl Folding {
+    /// Looks for facts up to `frontier` that decide nothing after it. Where there are any: until when the history tells
+    /// nothing any more without them.
+    pub fn find(&mut self, history: &History, frontier: Instant) -> Option<Instant> {
+        let mut until = Instant::DISTANT_PAST;
+        self.facts.clear();
+        self.attributes.clear();
+        let mut rest = history.facts.as_slice();
+        while let Some(first) = rest.first() {
+            let (facts, others) = rest.split_at(rest.partition_point(|f| f.subscription == first.subscription));
+            rest = others;
+            self.find_facts(facts, frontier, &mut until);
+        }
+        self.find_attributes(&history.attributes, frontier, &mut until);
+        self.facts.iter().chain(&self.attributes).any(|keep| !keep).then_some(until)
+    }
+
+    /// Drops what [`Self::find`] has found. `first_active` is the customer's as of the frontier, before anything is dropped.
+    pub fn fold(&self, history: &mut History, until: Instant, first_active: Option<Instant>) {
+        retain(&mut history.facts, &self.facts);
+        retain(&mut history.attributes, &self.attributes);
+        let earlier = history.folded;
+        history.folded = Some(Folded {
+            until: until.max(earlier.map_or(until, |folded| folded.until)),
+            first_active: earlier.and_then(|folded| folded.first_active).into_iter().chain(first_active).min(),
+        });
+    }
+
+    fn find_facts(&mut self, facts: &[Fact], frontier: Instant, until: &mut Instant) {
+        let (old, new) = facts.split_at(facts.partition_point(|fact| fact.time <= frontier));
+        let from = self.facts.len();
+        self.facts.resize(from + facts.len(), true);
+        let keep = &mut self.facts[from..];
+        let mut opening = new.iter().find(|fact| fact.what.opens()).map(|fact| fact.time);
+        // The last change: when it stands, its place in the order, and whether it is an ending.
+        let mut change: Option<(Instant, usize, bool)> = None;
+        let (mut term, mut amount, mut sign) = (None, None, None);
+        for (index, fact) in old.iter().enumerate().rev() {
+            keep[index] = false;
+            let mut last_sign = fact.time;
+            match fact.what {
+                What::Ended { effective, .. } => {
+                    let void = opening.is_some_and(|opening| opening <= effective);
+                    if effective > frontier {
+                        keep[index] = !void;
+                    } else {
+                        *until = (*until).max(effective);
+                        if !void {
+                            change = change.max(Some((effective, index, true)));
+                        }
                     }
+                    *until = (*until).max(fact.time);
+                    continue;
                 }
-                *until = (*until).max(fact.time);
-                continue;
+                What::Started { .. } => change = change.max(Some((fact.time, index, false))),
+                What::Activity { last } => last_sign = last,
+                What::Renewed { .. } | What::Changed { .. } => {}
             }
-            What::Started { .. } => change = change.max(Some((fact.time, index, false))),
-            What::Activity { last } => last_sign = last,
-            What::Renewed { .. } | What::Changed { .. } => {}
+            if fact.what.opens() {
+                opening = Some(fact.time);
+                term = term.or(Some(index));
+            }
+            if fact.what.amount().is_some() {
+                amount = amount.or(Some(index));
+            }
+            *until = (*until).max(last_sign.min(frontier));
+            sign = sign.max(Some((last_sign, index)));
         }
-        if fact.what.opens() {
-            opening = Some(fact.time);
-            term = term.or(Some(index));
-        }
-        if fact.what.amount().is_some() {
-            amount = amount.or(Some(index));
-        }
-        *until = (*until).max(last_sign.min(frontier));
-        sign = sign.max(Some((last_sign, index)));
-    }
-    // Only a `started` opens again after an ending that stands, and it brings a term and a sign of its own. But a run of
-    // signs may go on behind the frontier, and behind that `started`.
-    let over = change.is_some_and(|(_, _, ending)| ending);
-    for (index, fact) in old.iter().enumerate() {
-        let is_change = change.is_some_and(|(_, i, _)| i == index);
-        let is_term = term == Some(index) && !over;
-        let is_sign = sign.is_some_and(|(last, i)| i == index && (!over || last > frontier));
-        let is_amount = amount == Some(index);
-        if is_change || is_term || is_sign || is_amount || pending[index] {
-            kept.push(*fact);
+        // Only a `started` opens again after an ending that stands, and it brings a term and a sign of its own. But a
+        // run of signs may go on behind the frontier, and behind that `started`.
+        let over = change.is_some_and(|(_, _, ending)| ending);
+        let change = change.map(|(_, index, _)| index);
+        let term = term.filter(|_| !over);
+        let sign = sign.filter(|(last, _)| !over || *last > frontier).map(|(_, index)| index);
+        for index in [change, term, amount, sign].into_iter().flatten() {
+            keep[index] = true;
         }
     }
-    kept.extend_from_slice(new);
+
+    fn find_attributes(&mut self, attributes: &[AttributeFact], frontier: Instant, until: &mut Instant) {
+        let old = &attributes[..attributes.partition_point(|fact| fact.time <= frontier)];
+        let Some(last) = old.last() else { return };
+        *until = (*until).max(last.time);
+        let (mut seen, mut latest) = (0u128, 0u128);
+        for fact in old {
+            let bit = 1u128 << fact.slot;
+            self.attributes.push(seen & bit == 0);
+            seen |= bit;
+        }
+        for (keep, fact) in self.attributes.iter_mut().zip(old).rev() {
+            let bit = 1u128 << fact.slot;
+            *keep |= latest & bit == 0;
+            latest |= bit;
+        }
+    }
 }
 
-fn fold_attributes(history: &mut History, frontier: Instant, until: &mut Instant) {
-    let old = history.attributes.partition_point(|fact| fact.time <= frontier);
-    let Some(last) = old.checked_sub(1).and_then(|i| history.attributes.get(i)) else { return };
-    *until = (*until).max(last.time);
-    let (mut seen, mut latest) = (0u128, 0u128);
-    let mut keep = vec![false; old];
-    for (index, fact) in history.attributes.iter().enumerate().take(old) {
-        let bit = 1u128 << fact.slot;
-        keep[index] = seen & bit == 0;
-        seen |= bit;
-    }
-    for (index, fact) in history.attributes.iter().enumerate().take(old).rev() {
-        let bit = 1u128 << fact.slot;
-        keep[index] |= latest & bit == 0;
-        latest |= bit;
-    }
-    let mut index = 0;
-    history.attributes.retain(|_| {
-        index += 1;
-        keep.get(index - 1).copied().unwrap_or(true)
-    });
+/// Keeps what is marked, and what lies behind the marks.
+fn retain<T>(items: &mut Vec<T>, keep: &[bool]) {
+    let mut keep = keep.iter();
+    items.retain(|_| *keep.next().unwrap_or(&true));
 }
 
 #[cfg(test)]
@@ -115,7 +125,6 @@ mod tests {
     use super::*;
     use crate::cohort::Lifecycle;
     use crate::event::{Currency, EndReason, Money};
-    use crate::history::AttributeFact;
     use crate::history::timeline::{Evaluator, Timeline};
     use crate::time::Span;
 
@@ -172,13 +181,15 @@ mod tests {
             facts.iter().for_each(|&fact| insert(&mut whole, fact));
             let mut folded = whole.clone();
             let (mut evaluator, mut a, mut b) = (Evaluator::default(), Timeline::default(), Timeline::default());
-            let mut last = frontier;
+            let (mut folding, mut last) = (Folding::default(), frontier);
             for (i, mut fact) in later.into_iter().map(Some).chain([None]).enumerate() {
                 let at = Instant::from_millis(last);
                 if i == 0 || last > frontier {
                     evaluator.evaluate(&folded, &lifecycle, 2, at, &mut a);
                     let first_active = a.first_active;
-                    fold(&mut folded, at, first_active);
+                    if let Some(until) = folding.find(&folded, at) {
+                        folding.fold(&mut folded, until, first_active);
+                    }
                 }
                 if let Some(fact) = &mut fact {
                     fact.1 = last + 1 + fact.1 % 20;

@@ -3,16 +3,17 @@
 //! A history is a *set* of facts. Inserting one that is there already changes nothing, and the order of
 //! insertion leaves no trace; that is where the exactness of every number comes from. [`timeline`] answers what the
 //! customer was at every instant, [`fold`] drops facts that no window can see any more, [`codec`] packs the
-//! whole into some tens of bytes, and [`prolong`] writes the commonest events into these.
+//! whole into some tens of bytes, and [`append`] writes the commonest events into these.
 
+pub mod append;
 pub mod codec;
+mod expiry;
 pub mod fold;
-pub mod prolong;
 mod subscription;
 pub mod timeline;
 
-use self::prolong::{Expiry, Sign};
-use crate::cohort::Lifecycle;
+use self::append::Update;
+use self::expiry::Expiry;
 use crate::event::{EndReason, Event, Kind, Money};
 use crate::time::{Instant, Span};
 
@@ -32,6 +33,26 @@ pub struct Fact {
     pub time: Instant,
     pub sequence: u64,
     pub what: What,
+}
+
+impl Fact {
+    /// What an event says of a subscription.
+    #[inline(always)]
+    pub fn of(subscription: SubscriptionId, event: &Event<'_>) -> Self {
+        let open_ended = Instant::DISTANT_FUTURE;
+        let what = match event.kind {
+            Kind::Started { amount, term_end, trial } => {
+                What::Started { amount, term_end: term_end.unwrap_or(open_ended), trial }
+            }
+            Kind::Renewed { term_end } => What::Renewed { term_end: term_end.unwrap_or(open_ended) },
+            Kind::Changed { amount } => What::Changed { amount },
+            Kind::Activity => What::Activity { last: event.time },
+            Kind::Ended { effective, reason } => What::Ended { effective, reason },
+        };
+        // Signs are no more than their times.
+        let sequence = if event.kind == Kind::Activity { 0 } else { event.sequence };
+        Self { subscription, time: event.time, sequence, what }
+    }
 }
 
 /// The kinds in the contract's order, and in each the values in the order in which ties are decided.
@@ -118,51 +139,33 @@ impl History {
         self.facts.clear();
     }
 
-    /// Adds what an event says of its subscription; false if that was known.
-    pub fn insert(&mut self, subscription: SubscriptionId, event: &Event<'_>, timeout: Option<Span>) -> bool {
-        let open_ended = Instant::DISTANT_FUTURE;
-        let what = match event.kind {
-            Kind::Activity => return self.insert_sign(subscription, event.time, timeout),
-            Kind::Started { amount, term_end, trial } => {
-                What::Started { amount, term_end: term_end.unwrap_or(open_ended), trial }
-            }
-            Kind::Renewed { term_end } => What::Renewed { term_end: term_end.unwrap_or(open_ended) },
-            Kind::Changed { amount } => What::Changed { amount },
-            Kind::Ended { effective, reason } => What::Ended { effective, reason },
-        };
-        let fact = Fact { subscription, time: event.time, sequence: event.sequence, what };
+    /// Adds a fact; false if it was known.
+    pub fn insert(&mut self, fact: Fact, timeout: Option<Span>) -> bool {
+        if let What::Activity { .. } = fact.what {
+            return self.insert_sign(fact.subscription, fact.time, timeout);
+        }
         match self.facts.binary_search(&fact) {
             Ok(_) => false,
             Err(at) => {
                 self.facts.insert(at, fact);
-                self.include_in_first_active(event);
+                self.include_in_first_active(fact);
                 true
             }
         }
     }
 
-    /// Whether an event does no more than put off when the customer runs out: as of any instant from `as_of` until it would
-    /// have run out without the event, nothing else about it is different.
-    pub fn only_prolongs(
-        &self,
-        subscription: SubscriptionId,
-        event: &Event<'_>,
-        lifecycle: &Lifecycle,
-        as_of: Instant,
-    ) -> bool {
-        let Some(sign) = Sign::of(event, lifecycle, Some(as_of)) else { return false };
+    /// Whether an update does no more than put off when the customer runs out: as of any instant from its as-of until it would
+    /// have run out without the update, nothing else about the customer is different.
+    pub fn only_prolongs(&self, update: &Update<'_>) -> bool {
         let mut expiry = Expiry::NONE;
         for fact in &self.facts {
-            match fact.what {
-                // Nothing but signs, terms and the timeout decides about a single subscription that nobody has ended.
-                _ if fact.subscription != subscription => return false,
-                What::Ended { .. } | What::Started { trial: true, .. } => return false,
-                What::Started { term_end, .. } | What::Renewed { term_end } => expiry.open(fact.time, term_end),
-                What::Changed { .. } => expiry.sign(fact.time),
-                What::Activity { last } => expiry.sign(last),
+            // Nothing but signs, terms and the timeout decides about a single subscription that nobody has ended.
+            if fact.subscription != update.fact.subscription {
+                return false;
             }
+            expiry.learn(fact.time, fact.what);
         }
-        !self.hides(event.time) && !self.facts.is_empty() && expiry.is_put_off(sign)
+        !self.hides(update.fact.time) && !self.facts.is_empty() && expiry.is_put_off(update)
     }
 
     /// Adds a sign of life, joining runs of signs that it brings within the timeout of each other.
@@ -211,10 +214,10 @@ impl History {
     }
 
     /// A late event from before the folding can still tell that the customer was there earlier.
-    fn include_in_first_active(&mut self, event: &Event<'_>) {
-        match event.kind {
-            Kind::Started { trial: true, .. } | Kind::Ended { .. } => {}
-            _ => self.lower_first_active(event.time),
+    fn include_in_first_active(&mut self, fact: Fact) {
+        match fact.what {
+            What::Started { trial: true, .. } | What::Ended { .. } => {}
+            _ => self.lower_first_active(fact.time),
         }
     }
 
@@ -318,9 +321,10 @@ mod tests {
                 kind: renewed.map_or(Kind::Activity, |term| Kind::Renewed { term_end: term.map(Instant::from_millis) }),
             };
             let lifecycle = Lifecycle { inactivity_timeout: timeout, grace_period: Span::from_millis(3) };
-            if before.only_prolongs(0, &event, &lifecycle, as_of) {
+            let update = Update::of(&event, &lifecycle, Some(as_of));
+            if before.only_prolongs(&update) {
                 let mut after = before.clone();
-                after.insert(0, &event, timeout);
+                after.insert(update.fact, timeout);
                 let (mut evaluator, mut a, mut b) = (Evaluator::default(), Timeline::default(), Timeline::default());
                 // At the note that is there already everything is looked at afresh.
                 evaluator.evaluate(&before, &lifecycle, 0, as_of, &mut a);

@@ -5,12 +5,15 @@ use crate::cohort::Lifecycle;
 use crate::event::{Currency, EndReason};
 use crate::time::{Instant, Span};
 
+/// In minor units; without a currency where nobody has named one.
+pub(super) type Amount = (Option<Currency>, i64);
+
 /// How far a subscription's facts have been swept.
 #[derive(Debug, Default)]
 pub(super) struct Sweep {
     pub state: State,
     /// The amount, while active.
-    pub was: Option<(Option<Currency>, i64)>,
+    pub was: Option<Amount>,
     pub stopped_at: Option<Instant>,
 }
 
@@ -24,7 +27,7 @@ pub(super) struct State {
     term_end: Option<Instant>,
     /// The last sign, so far as an inactivity timeout can tell.
     last_sign: Option<Instant>,
-    pub amount: (Option<Currency>, i64),
+    pub amount: Amount,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

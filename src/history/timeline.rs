@@ -1,7 +1,7 @@
 //! What a customer was at every instant, as of `t`: the contract's sections "A subscription at instant x" and
 //! "A customer at instant x", evaluated in one sweep over the facts.
 
-use super::subscription::Sweep;
+use super::subscription::{Amount, Sweep};
 use super::{AttributeFact, Fact, History, UNKNOWN_VALUE, ValueId, What};
 use crate::cohort::Lifecycle;
 use crate::event::{Currency, EndReason};
@@ -70,6 +70,16 @@ impl Timeline {
         self.earliest_values[slot]
     }
 
+    /// Whether the attributes have the same values during a piece as during another one, maybe of another timeline.
+    pub fn same_values(&self, piece: usize, other: &Self, other_piece: usize) -> bool {
+        (0..self.earliest_values.len()).all(|slot| self.value(piece, slot) == other.value(other_piece, slot))
+    }
+
+    /// Whether everything began the same: the activity, and the attributes' values.
+    pub fn same_origin(&self, other: &Self) -> bool {
+        self.first_active == other.first_active && self.earliest_values == other.earliest_values
+    }
+
     /// Whether the customer was active at an instant, with which amounts and attribute values. For tests.
     #[cfg(test)]
     pub(super) fn at(&self, x: Instant) -> (bool, Vec<(Currency, i128)>, Vec<ValueId>) {
@@ -95,27 +105,43 @@ impl Timeline {
         self.changes_at = None;
     }
 
+    /// Appends a piece, unless nothing is different from the one before.
+    fn push_piece(&mut self, from: Instant, active: bool, sums: &[(Currency, i128)], values: &[ValueId]) {
+        let same = match self.pieces.last() {
+            None => !active,
+            Some(last) => last.active == active && self.amounts(last) == sums && self.values.ends_with(values),
+        };
+        if same {
+            return;
+        }
+        let amounts_from = self.amounts.len() as u32;
+        self.amounts.extend_from_slice(sums);
+        self.values.extend_from_slice(values);
+        self.pieces.push(Piece { from, active, amounts: (amounts_from, self.amounts.len() as u32) });
+    }
+
     fn note_change(&mut self, at: Instant) {
         self.changes_at = Some(self.changes_at.map_or(at, |earlier| earlier.min(at)));
     }
 }
 
-/// A subscription becomes active (+1) or stops (−1), with an amount.
+/// A subscription is another thing from an instant on: its amount, where it is active.
 #[derive(Clone, Copy, Debug)]
 struct Step {
     at: Instant,
-    active: i32,
-    currency: Option<Currency>,
-    minor_units: i64,
+    was: Option<Amount>,
+    is: Option<Amount>,
 }
 
 /// Evaluates histories, reusing its buffers.
 #[derive(Debug, Default)]
 pub struct Evaluator {
     steps: Vec<Step>,
-    cuts: Vec<Instant>,
+    /// Those of a subscription that are not void, by when they take effect.
     endings: Vec<(Instant, usize)>,
+    /// As a piece begins: what all subscriptions add up to, and the attributes' values.
     sums: Vec<(Currency, i128)>,
+    values: Vec<ValueId>,
 }
 
 impl Evaluator {
@@ -132,9 +158,10 @@ impl Evaluator {
         let start = history.folded.map_or(Instant::DISTANT_PAST, |folded| folded.until);
         self.steps.clear();
         let mut rest = history.facts.as_slice();
-        while let Some(fact) = rest.first() {
-            let id = fact.subscription;
-            let (facts, others) = rest.split_at(rest.iter().take_while(|f| f.subscription == id).count());
+        while let (Some(first), Some(last)) = (rest.first(), rest.last()) {
+            let same = |fact: &Fact| fact.subscription == first.subscription;
+            let count = if same(last) { rest.len() } else { rest.partition_point(same) };
+            let (facts, others) = rest.split_at(count);
             rest = others;
             self.subscription(facts, lifecycle, start, t, timeline);
         }
@@ -156,7 +183,8 @@ impl Evaluator {
         }
     }
 
-    /// Sweeps one subscription's facts into steps.
+    /// Sweeps one subscription's facts into steps: it changes with its facts, with its endings, and when it runs out
+    /// between them.
     fn subscription(
         &mut self,
         facts: &[Fact],
@@ -165,15 +193,32 @@ impl Evaluator {
         t: Instant,
         timeline: &mut Timeline,
     ) {
-        let existing = facts.partition_point(|fact| fact.time <= t);
+        let existing = facts.iter().rposition(|fact| fact.time <= t).map_or(0, |last| last + 1);
         if let Some(fact) = facts.get(existing) {
             timeline.note_change(fact.time);
         }
+        self.find_endings(facts, existing);
         let mut sweep = Sweep::default();
-        if facts[..existing].iter().any(|fact| matches!(fact.what, What::Ended { .. })) {
-            self.with_endings(facts, existing, lifecycle, start, t, &mut sweep, timeline);
-        } else {
-            self.without_endings(&facts[..existing], lifecycle, start, t, &mut sweep);
+        let (mut fact, mut ending) = (0, 0);
+        loop {
+            let next_fact = facts[fact..existing].first().map(|fact| fact.time);
+            let next_ending = self.endings.get(ending).map(|(effective, _)| *effective);
+            let Some(cut) = earliest(next_fact, next_ending).filter(|&cut| cut <= t) else { break };
+            let cut = cut.max(start);
+            self.run_out(&mut sweep, lifecycle, cut - Span::from_millis(1));
+            while let Some(next) = facts[fact..existing].first().filter(|next| next.time <= cut) {
+                sweep.state.apply(next, fact, lifecycle);
+                fact += 1;
+            }
+            while let Some(&(effective, index)) = self.endings.get(ending).filter(|(effective, _)| *effective <= cut) {
+                sweep.state.end(effective, index, facts[index].what);
+                ending += 1;
+            }
+            self.step(&mut sweep, lifecycle, cut);
+        }
+        self.run_out(&mut sweep, lifecycle, t);
+        if let Some(&(effective, _)) = self.endings.get(ending) {
+            timeline.note_change(effective);
         }
         if let Some(change) = sweep.state.runs_out_at(lifecycle).filter(|&at| at > t) {
             timeline.note_change(change);
@@ -182,27 +227,6 @@ impl Evaluator {
             let stop = (at, sweep.state.reason(t, lifecycle));
             timeline.stopped = timeline.stopped.max(Some(stop));
         }
-    }
-
-    /// Where nobody has ended the subscription it changes with its facts, and when it runs out between them.
-    fn without_endings(
-        &mut self,
-        facts: &[Fact],
-        lifecycle: &Lifecycle,
-        start: Instant,
-        t: Instant,
-        sweep: &mut Sweep,
-    ) {
-        let mut facts = facts.iter().enumerate().peekable();
-        while let Some((_, first)) = facts.peek() {
-            let cut = first.time.max(start);
-            self.run_out(sweep, lifecycle, cut - Span::from_millis(1));
-            while let Some((index, fact)) = facts.next_if(|(_, fact)| fact.time <= cut) {
-                sweep.state.apply(fact, index, lifecycle);
-            }
-            self.step(sweep, lifecycle, cut);
-        }
-        self.run_out(sweep, lifecycle, t);
     }
 
     /// The step at which an active subscription runs out, if that is up to `t`.
@@ -214,89 +238,32 @@ impl Evaluator {
         }
     }
 
-    #[expect(clippy::too_many_arguments, reason = "what `subscription` has, and what it looks for")]
-    fn with_endings(
-        &mut self,
-        facts: &[Fact],
-        existing: usize,
-        lifecycle: &Lifecycle,
-        start: Instant,
-        t: Instant,
-        sweep: &mut Sweep,
-        timeline: &mut Timeline,
-    ) {
-        self.find_cuts(facts, existing, lifecycle, start, t);
-        let (mut fact, mut ending) = (0, 0);
-        for cut in 0..self.cuts.len() {
-            let cut = self.cuts[cut];
-            while fact < existing && facts[fact].time <= cut {
-                sweep.state.apply(&facts[fact], fact, lifecycle);
-                fact += 1;
-            }
-            while let Some(&(effective, index)) = self.endings.get(ending).filter(|(effective, _)| *effective <= cut) {
-                sweep.state.end(effective, index, facts[index].what);
-                ending += 1;
-            }
-            self.step(sweep, lifecycle, cut);
-        }
-        for &(effective, _) in &self.endings[ending..] {
-            timeline.note_change(effective);
-        }
-    }
-
     /// Tells what the subscription is from `cut` on, if that is another thing than before.
     fn step(&mut self, sweep: &mut Sweep, lifecycle: &Lifecycle, cut: Instant) {
         let is = sweep.state.active(cut, lifecycle).then_some(sweep.state.amount);
         if is == sweep.was {
             return;
         }
-        for (amount, active) in [(sweep.was, -1), (is, 1)] {
-            if let Some((currency, minor_units)) = amount {
-                let minor_units = minor_units * i64::from(active);
-                self.steps.push(Step { at: cut, active, currency, minor_units });
-            }
-        }
+        self.steps.push(Step { at: cut, was: sweep.was, is });
         if is.is_none() {
             sweep.stopped_at = Some(cut);
         }
         sweep.was = is;
     }
 
-    /// The instants up to `t` at which the subscription can change, and its endings that are not void.
-    fn find_cuts(&mut self, facts: &[Fact], existing: usize, lifecycle: &Lifecycle, start: Instant, t: Instant) {
-        self.cuts.clear();
+    /// The endings that no later opening has made void before they took effect.
+    fn find_endings(&mut self, facts: &[Fact], existing: usize) {
         self.endings.clear();
-        let mut next_opening = facts[existing..].iter().find(|f| f.what.opens()).map(|f| f.time);
-        for (index, fact) in facts[..existing].iter().enumerate().rev() {
-            self.cuts.push(fact.time);
-            let mut last_sign = fact.time;
+        let mut next_opening = Instant::DISTANT_FUTURE;
+        for (index, fact) in facts.iter().enumerate().rev() {
             match fact.what {
-                What::Ended { effective, .. } => {
-                    if next_opening.is_none_or(|opening| opening > effective) {
-                        self.endings.push((effective, index));
-                        self.cuts.push(effective);
-                    }
-                    continue;
+                What::Ended { effective, .. } if index < existing && next_opening > effective => {
+                    self.endings.push((effective, index));
                 }
-                What::Activity { last } => last_sign = last,
+                _ if fact.what.opens() => next_opening = fact.time,
                 _ => {}
             }
-            if let Some(term_end) = fact.what.term_end() {
-                next_opening = Some(fact.time);
-                if term_end < Instant::DISTANT_FUTURE {
-                    self.cuts.push(term_end + lifecycle.grace_period);
-                }
-            }
-            if let Some(timeout) = lifecycle.inactivity_timeout {
-                self.cuts.push(last_sign + timeout);
-            }
         }
-        self.cuts.retain(|&cut| cut <= t);
-        for cut in &mut self.cuts {
-            *cut = (*cut).max(start);
-        }
-        self.cuts.sort_unstable();
-        self.cuts.dedup();
         self.endings.sort_unstable();
     }
 
@@ -325,65 +292,47 @@ impl Evaluator {
         }
 
         self.sums.clear();
+        self.values.clear();
+        self.values.extend_from_slice(&timeline.earliest_values);
         let mut active = 0;
         let (mut step, mut fact) = (0, 0);
-        while step < self.steps.len() || (fact < attributes.len() && !timeline.pieces.is_empty()) {
-            let next_step = self.steps.get(step).map_or(Instant::DISTANT_FUTURE, |s| s.at);
-            let mut at = next_step;
-            if !timeline.pieces.is_empty()
-                && let Some(next) = attributes.get(fact)
-            {
-                at = at.min(next.time.max(start));
-            }
-            let from = timeline.values.len();
-            match from.checked_sub(slots).filter(|_| !timeline.pieces.is_empty()) {
-                Some(previous) => timeline.values.extend_from_within(previous..),
-                None => timeline.values.extend_from_slice(&timeline.earliest_values),
-            }
+        loop {
+            let next_step = self.steps.get(step).map(|step| step.at);
+            let next_fact =
+                attributes.get(fact).filter(|_| !timeline.pieces.is_empty()).map(|fact| fact.time.max(start));
+            let Some(at) = earliest(next_step, next_fact) else { break };
             while let Some(next) = attributes.get(fact).filter(|next| next.time <= at) {
-                timeline.values[from + usize::from(next.slot)] = next.value;
+                self.values[usize::from(next.slot)] = next.value;
                 fact += 1;
             }
             while let Some(next) = self.steps.get(step).filter(|next| next.at <= at) {
-                active += next.active;
-                add(&mut self.sums, next.currency, next.minor_units);
+                active += i32::from(next.is.is_some()) - i32::from(next.was.is_some());
+                add(&mut self.sums, next.was, -1);
+                add(&mut self.sums, next.is, 1);
                 step += 1;
             }
-            push_piece(timeline, at, active > 0, &self.sums, from);
+            timeline.push_piece(at, active > 0, &self.sums, &self.values);
         }
     }
 }
 
-fn add(sums: &mut Vec<(Currency, i128)>, currency: Option<Currency>, minor_units: i64) {
-    let Some(currency) = currency.filter(|_| minor_units != 0) else { return };
+fn earliest(a: Option<Instant>, b: Option<Instant>) -> Option<Instant> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(a.min(b)),
+        _ => a.or(b),
+    }
+}
+
+fn add(sums: &mut Vec<(Currency, i128)>, amount: Option<Amount>, sign: i128) {
+    let Some((Some(currency), minor_units)) = amount.filter(|(_, minor_units)| *minor_units != 0) else { return };
+    let amount = i128::from(minor_units) * sign;
     match sums.binary_search_by_key(&currency, |(c, _)| *c) {
         Ok(at) => {
-            sums[at].1 += i128::from(minor_units);
+            sums[at].1 += amount;
             if sums[at].1 == 0 {
                 sums.remove(at);
             }
         }
-        Err(at) => sums.insert(at, (currency, i128::from(minor_units))),
+        Err(at) => sums.insert(at, (currency, amount)),
     }
-}
-
-/// Appends a piece whose values are the timeline's last ones, unless nothing is different from the piece before.
-fn push_piece(timeline: &mut Timeline, at: Instant, active: bool, sums: &[(Currency, i128)], values_from: usize) {
-    let same = match timeline.pieces.last() {
-        None => !active,
-        Some(last) => {
-            let slots = timeline.earliest_values.len();
-            last.active == active
-                && timeline.amounts(last) == sums
-                && timeline.values[values_from..] == timeline.values[values_from - slots..values_from]
-        }
-    };
-    if same {
-        timeline.values.truncate(values_from);
-        return;
-    }
-    let amounts_from = timeline.amounts.len() as u32;
-    timeline.amounts.extend_from_slice(sums);
-    let amounts = (amounts_from, timeline.amounts.len() as u32);
-    timeline.pieces.push(Piece { from: at, active, amounts });
 }

@@ -4,7 +4,7 @@
 
 use super::frozen::Frozen;
 use super::index::{Index, Place};
-use crate::history::prolong::{Line, Prolonged, Sign, prolong};
+use crate::history::append::{Appended, Line, Update, append};
 
 /// A customer's keyed hash. Nothing leads from it back to the id.
 pub type CustomerKey = [u8; 16];
@@ -105,6 +105,11 @@ impl Customers {
         customers
     }
 
+    /// Has the places of some keys in the processor's cache.
+    pub fn fetch_places<'k>(&self, keys: impl Iterator<Item = &'k CustomerKey>) {
+        std::hint::black_box(keys.fold(0, |touched, key| touched | self.index.place(key).1));
+    }
+
     /// Has the histories of some customers in the processor's cache.
     pub fn fetch(&self, ids: &[CustomerId]) {
         for &id in ids {
@@ -165,22 +170,23 @@ impl Customers {
         record.set_len(SPILLED);
     }
 
-    /// Adds a sign of life to a customer's history where that is simple; `None`, and nothing is changed, otherwise.
-    pub fn prolong(&mut self, id: CustomerId, sign: Sign<'_>) -> Option<Prolonged> {
+    /// Adds the latest word on a customer to its history where that is simple; `None`, and nothing is changed, otherwise.
+    #[inline]
+    pub fn append(&mut self, id: CustomerId, update: &Update<'_>) -> Option<Appended> {
         let record = &mut self.chunks[id as usize / CHUNK][id as usize % CHUNK];
         let len = record.len();
         if len == SPILLED {
             return None;
         }
         let before = self.frozen.awaits(id).then_some(*record);
-        let prolonged = prolong::<INLINE>(record.line()?, usize::from(len), sign)?;
-        if let Prolonged::Written(len) = prolonged {
+        let appended = append::<INLINE>(record.line()?, usize::from(len), update)?;
+        if let Appended::Quiet(len) | Appended::Ahead(len) = appended {
             record.set_len(len as u8);
             if let Some(before) = before {
                 self.frozen.keep(id, before.history(&[]));
             }
         }
-        Some(prolonged)
+        Some(appended)
     }
 
     /// Begins a snapshot of all customers as they are now; one that is under way ends.

@@ -46,15 +46,6 @@ impl GroupingPlan {
         };
         definitions.groupings.iter().map(|grouping| Self { by: grouping.by.iter().map(answer).collect() }).collect()
     }
-
-    /// Whether a customer is in the same cohort during two pieces of its timeline.
-    pub fn same_cohort(&self, timeline: &Timeline, a: usize, b: usize) -> bool {
-        a == b
-            || self.by.iter().all(|answer| match answer {
-                Answer::InForce { slot } => timeline.value(a, *slot) == timeline.value(b, *slot),
-                Answer::Earliest { .. } | Answer::Signup(_) => true,
-            })
-    }
 }
 
 /// Names cohorts, dating signups in a time zone.

@@ -2,11 +2,18 @@
 
 use super::Shard;
 use super::customers::{CustomerId, Customers};
-use crate::history::fold;
 use crate::time::{Instant, Span};
 
 /// How many customers are looked at for folding at each publication.
-const FOLDED_AT_ONCE: usize = 20_000;
+const FOLDED_AT_ONCE: CustomerId = 20_000;
+
+/// One look at everybody. The next one begins when more can be folded than as this one began.
+#[derive(Debug, Default)]
+pub(super) struct Round {
+    frontier: Option<Instant>,
+    next: CustomerId,
+    end: CustomerId,
+}
 
 impl Shard {
     /// From now on history that no window as of `as_of` or later needs may be folded, and some is. The caller
@@ -29,14 +36,22 @@ impl Shard {
     /// Looks at the next customers in turn and folds long histories: a first catch-up folds nothing, and whoever
     /// is never heard of again would keep all of it. Windows cannot see the difference, so tallies stay as they are.
     fn fold_some(&mut self) {
-        if self.customers.spilled() == 0 {
-            return;
+        let Round { frontier, next, end } = self.fold_round;
+        if next == end {
+            if frontier == self.frontier {
+                return;
+            }
+            self.fold_round = Round { frontier: self.frontier, next: 0, end: self.customers.len() as CustomerId };
         }
-        for _ in 0..self.customers.len().min(FOLDED_AT_ONCE) {
-            self.fold_next = (self.fold_next + 1) % self.customers.len() as CustomerId;
-            if self.customers.is_spilled(self.fold_next) {
-                self.load(self.fold_next);
-                self.store(self.fold_next);
+        let from = self.fold_round.next;
+        self.fold_round.next = self.fold_round.end.min(from + FOLDED_AT_ONCE);
+        for customer in from..self.fold_round.next {
+            if self.customers.is_spilled(customer) {
+                self.load(customer);
+                if self.fold_loaded() {
+                    self.pack();
+                    self.customers.set_history(customer, &self.scratch.bytes);
+                }
             }
         }
     }
@@ -44,17 +59,21 @@ impl Shard {
     /// Packs the loaded history away, folding it where it would not fit its record otherwise.
     pub(super) fn store(&mut self, customer: CustomerId) {
         self.pack();
-        if !Customers::fits(self.scratch.bytes.len())
-            && let Some(frontier) = self.frontier
-        {
-            let mut timeline = std::mem::take(&mut self.scratch.after);
-            self.evaluate(frontier, &mut timeline);
-            if fold::fold(&mut self.scratch.history, frontier, timeline.first_active) {
-                self.folded_before = self.folded_before.max(Some(frontier));
-                self.pack();
-            }
-            self.scratch.after = timeline;
+        if !Customers::fits(self.scratch.bytes.len()) && self.fold_loaded() {
+            self.pack();
         }
         self.customers.set_history(customer, &self.scratch.bytes);
+    }
+
+    /// Folds the loaded history; false where nothing of it can go.
+    fn fold_loaded(&mut self) -> bool {
+        let Some(frontier) = self.frontier else { return false };
+        let Some(until) = self.scratch.folding.find(&self.scratch.history, frontier) else { return false };
+        let mut timeline = std::mem::take(&mut self.scratch.after);
+        self.evaluate(frontier, &mut timeline);
+        self.scratch.folding.fold(&mut self.scratch.history, until, timeline.first_active);
+        self.scratch.after = timeline;
+        self.folded_before = self.folded_before.max(Some(frontier));
+        true
     }
 }

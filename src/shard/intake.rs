@@ -5,9 +5,9 @@ use std::ops::ControlFlow;
 use super::customers::CustomerId;
 use super::{BLOCK, Outcome, Record, Shard};
 use crate::decode::{self, Refusal};
-use crate::event::{Event, Rejection};
-use crate::history::AttributeFact;
-use crate::history::prolong::{Prolonged, Sign};
+use crate::event::{Event, Kind, Rejection};
+use crate::history::append::{Appended, Update};
+use crate::history::{AttributeFact, Fact};
 use crate::proto::LifecycleEvent;
 use crate::time::Instant;
 
@@ -111,51 +111,60 @@ impl Shard {
         }
     }
 
-    /// Retract the customer's old contribution, change the history, add the new one. False if nothing changed.
+    /// Changes the customer's history, and what it contributes. False if nothing changed.
     fn apply(&mut self, event: &Event<'_>, customer: CustomerId) -> bool {
         let as_of = self.as_of();
         let lifecycle = &self.definitions.lifecycle;
-        if event.subscription_id.is_empty()
-            && (event.attributes.is_empty() || self.attributes.is_empty())
-            && let Some(sign) = Sign::of(event, lifecycle, as_of)
-            && let Some(prolonged) = self.customers.prolong(customer, sign)
-        {
-            return prolonged != Prolonged::Unchanged;
+        if event.subscription_id.is_empty() && (event.attributes.is_empty() || self.attributes.is_empty()) {
+            match self.customers.append(customer, &Update::of(event, lifecycle, as_of)) {
+                Some(Appended::Unchanged) => return false,
+                Some(Appended::Quiet(_)) => return true,
+                Some(Appended::Ahead(_)) => {
+                    self.note_ahead(customer, shows_at(event));
+                    return true;
+                }
+                None => {}
+            }
         }
         self.load(customer);
 
-        let subscription = self.subscription_id(event.subscription_id);
+        let fact = Fact::of(self.subscription_id(event.subscription_id), event);
         let lifecycle = &self.definitions.lifecycle;
-        let timeout = lifecycle.inactivity_timeout;
-        let history = &self.scratch.history;
+        let history = &mut self.scratch.history;
         let hidden = history.hides(event.time);
-        let quiet = as_of.is_some_and(|as_of| history.only_prolongs(subscription, event, lifecycle, as_of));
-        let mut changed = self.scratch.history.insert(subscription, event, timeout);
+        let quiet = as_of.is_some() && history.only_prolongs(&Update { fact, lifecycle, as_of });
+        let mut changed = history.insert(fact, lifecycle.inactivity_timeout);
         let attributes_changed = self.take_attributes(event);
         changed |= attributes_changed;
         if !changed {
             return false;
         }
         self.counts.beyond_horizon += u64::from(hidden);
-        match (as_of, &mut self.tallies) {
+        match as_of {
             // Nothing that is counted moves before the end that it puts off, which is noted already if there is one.
             _ if quiet && !attributes_changed => self.store(customer),
-            // What has not happened yet is counted when its time comes.
-            (Some(as_of), Some(tallies)) if event.time > as_of => {
-                tallies.deadlines.note(customer, event.time, as_of);
+            Some(as_of) if event.time > as_of => {
                 self.store(customer);
-                self.bound_notes_ahead();
+                self.note_ahead(customer, if attributes_changed { event.time } else { shows_at(event) });
             }
-            (Some(as_of), _) => {
+            Some(as_of) => {
                 let mut before = std::mem::take(&mut self.scratch.before);
                 self.evaluate_stored(customer, as_of, &mut before);
                 self.store(customer);
                 self.recount(customer, &before);
                 self.scratch.before = before;
             }
-            (None, _) => self.store(customer),
+            None => self.store(customer),
         }
         true
+    }
+
+    /// What has not happened yet is counted when its time comes.
+    fn note_ahead(&mut self, customer: CustomerId, at: Instant) {
+        if let Some(tallies) = &mut self.tallies {
+            tallies.deadlines.note(customer, at, tallies.as_of);
+            self.bound_notes_ahead();
+        }
     }
 
     /// Adds what an event says of the attributes that dimensions ask for. False if nothing changed.
@@ -174,6 +183,14 @@ impl Shard {
             }
         }
         changed
+    }
+}
+
+/// From when on a number can tell that there was this event, its attributes apart.
+fn shows_at(event: &Event<'_>) -> Instant {
+    match event.kind {
+        Kind::Ended { effective, .. } => effective,
+        _ => event.time,
     }
 }
 

@@ -23,6 +23,7 @@ use contribution::Contribution;
 use customers::{CustomerId, CustomerKey, Customers};
 use deadlines::Deadlines;
 use dimensions::{Dimensions, GroupingPlan};
+use folding::Round;
 use siphasher::sip::SipHasher13;
 use siphasher::sip128::SipHasher13 as SipHasher13x128;
 use values::Values;
@@ -30,6 +31,7 @@ use values::Values;
 use crate::cohort::Definitions;
 use crate::decode::Decoder;
 use crate::event::{Ignored, Kind, Rejection};
+use crate::history::fold::Folding;
 use crate::history::timeline::{Evaluator, Timeline};
 use crate::history::{History, SubscriptionId, codec};
 use crate::readings::Readings;
@@ -93,8 +95,7 @@ pub struct Shard {
     latest_event: Option<Instant>,
     /// Histories may be folded up to this instant.
     frontier: Option<Instant>,
-    /// Where looking for long histories has come to.
-    fold_next: CustomerId,
+    fold_round: Round,
     /// Some history has been folded up to this instant.
     folded_before: Option<Instant>,
     tallies: Option<Tallies>,
@@ -112,6 +113,8 @@ struct Tallies {
     is_guess: bool,
     /// How many events have come since that were not due yet.
     notes_ahead: usize,
+    /// No window starts before it any more.
+    floor: Boundary,
     plans: Vec<GroupingPlan>,
     by_grouping: Vec<Tally>,
     dimensions: Dimensions,
@@ -125,9 +128,10 @@ struct Scratch {
     spare: History,
     bytes: Vec<u8>,
     evaluator: Evaluator,
+    folding: Folding,
     before: Timeline,
     after: Timeline,
-    starts: Vec<Boundary>,
+    contribution: Contribution,
     due: Vec<CustomerId>,
 }
 
@@ -145,7 +149,7 @@ impl Shard {
             earliest_event: None,
             latest_event: None,
             frontier: None,
-            fold_next: 0,
+            fold_round: Round::default(),
             folded_before: None,
             tallies: None,
             given_up_as_of: None,
@@ -161,8 +165,7 @@ impl Shard {
         let mut after = std::mem::take(&mut self.scratch.after);
         self.evaluate(as_of, &mut after);
         if !after.same_contribution(before) {
-            self.contribute(before, -1);
-            self.contribute(&after, 1);
+            self.contribute(before, &after);
         }
         if let (Some(at), Some(tallies)) = (after.changes_at, &mut self.tallies) {
             // What is later than the as-of and only prolongs is not noted itself: the note of the end it puts off is.
@@ -194,14 +197,13 @@ impl Shard {
         self.frontier = self.frontier.min(Some(self.frontier_as_of(t)));
         let definitions = &self.definitions;
         let floor = self.earliest_start(t);
-        let mut by_grouping: Vec<Tally> = definitions.groupings.iter().map(|_| Tally::default()).collect();
-        by_grouping.iter_mut().for_each(|tally| tally.set_floor(floor));
         self.tallies = Some(Tallies {
             as_of: t,
             is_guess: false,
             notes_ahead: 0,
+            floor,
             plans: GroupingPlan::all(definitions, &self.attributes),
-            by_grouping,
+            by_grouping: definitions.groupings.iter().map(|_| Tally::default()).collect(),
             dimensions: Dimensions::new(definitions.zone.clone()),
             deadlines: Deadlines::default(),
         });
@@ -237,10 +239,8 @@ impl Shard {
         due.shrink_to(DUE_KEPT);
         self.scratch.due = due;
         if let Some(tallies) = &mut self.tallies {
-            for tally in &mut tallies.by_grouping {
-                tally.set_floor(floor);
-                tally.sweep();
-            }
+            tallies.floor = floor;
+            tallies.by_grouping.iter_mut().for_each(|tally| tally.sweep(floor));
         }
     }
 
@@ -355,23 +355,14 @@ impl Shard {
         self.scratch.spare = std::mem::replace(&mut self.scratch.history, changed);
     }
 
-    fn contribute(&mut self, timeline: &Timeline, sign: i64) {
+    /// Replaces what the timeline `before` contributed by what `after` does.
+    fn contribute(&mut self, before: &Timeline, after: &Timeline) {
         let Some(tallies) = &mut self.tallies else { return };
-        let starts = &mut self.scratch.starts;
-        let first_start = contribution::find_starts(timeline, self.definitions.grid, starts);
-        for (plan, tally) in tallies.plans.iter().zip(&mut tallies.by_grouping) {
-            Contribution {
-                timeline,
-                plan,
-                dimensions: &mut tallies.dimensions,
-                values: &mut self.values,
-                starts,
-                first_start,
-                tally,
-                sign,
-                named: None,
-            }
-            .write();
+        let Tallies { floor, plans, by_grouping, dimensions, .. } = tallies;
+        let contribution = &mut self.scratch.contribution;
+        contribution.find([before, after], self.definitions.grid, *floor);
+        for (plan, tally) in plans.iter().zip(by_grouping) {
+            contribution.apply([before, after], plan, dimensions, &mut self.values, tally);
         }
     }
 }

@@ -6,6 +6,7 @@ use super::customers::{CustomerId, CustomerKey};
 use super::{HashKey, Shard};
 use crate::cohort::{Definitions, Lifecycle};
 use crate::history::codec::{self, Malformed};
+use crate::history::timeline::Timeline;
 use crate::time::Instant;
 
 /// Everything but the customers.
@@ -111,6 +112,11 @@ impl Shard {
         }
     }
 
+    /// Has the processor fetch where some customers will be put.
+    pub(crate) fn fetch_places<'k>(&self, keys: impl Iterator<Item = &'k CustomerKey>) {
+        self.customers.fetch_places(keys);
+    }
+
     /// Puts back a customer whose history was packed under `attributes`, referring to the first `texts` texts; false
     /// if the customer is there already.
     pub(crate) fn add_packed(
@@ -152,7 +158,7 @@ impl Shard {
         let Some(as_of) = self.as_of() else { return };
         let mut timeline = std::mem::take(&mut self.scratch.after);
         self.evaluate(as_of, &mut timeline);
-        self.contribute(&timeline, 1);
+        self.contribute(&Timeline::default(), &timeline);
         if let (Some(at), Some(tallies)) = (timeline.changes_at, &mut self.tallies) {
             tallies.deadlines.note(customer, at, as_of);
         }

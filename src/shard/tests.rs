@@ -7,7 +7,7 @@ use prop::collection::vec;
 use proptest::prelude::*;
 
 use super::{HashKey, Shard};
-use crate::cohort::{Definitions, Grouping, Lifecycle, Window};
+use crate::cohort::{Definitions, Dimension, DimensionRef, DimensionValue, Grouping, Lifecycle, SignupPeriod, Window};
 use crate::proto::lifecycle_event::Event as Content;
 use crate::proto::{Activity, Changed, Ended, LifecycleEvent, Money, Renewed, Started};
 use crate::readings::{CohortReading, Readings, WindowReading};
@@ -30,11 +30,16 @@ enum Step {
 fn definitions(timeout: Option<i64>, grace: i64) -> Arc<Definitions> {
     let minutes = |minutes: i64| Span::from_millis(minutes * MINUTE_MS);
     let window = |length: i64| Window { label: format!("{length}m"), length: minutes(length) };
+    let dimension = |name: &str, value| Dimension { name: name.to_owned(), attribute: "plan".to_owned(), value };
     Arc::new(Definitions {
         grid: Grid::new(minutes(1)).expect("a minute is a step"),
         windows: vec![window(5), window(30)],
-        dimensions: Vec::new(),
-        groupings: vec![Grouping { by: Vec::new() }],
+        dimensions: vec![dimension("plan", DimensionValue::Window), dimension("first", DimensionValue::First)],
+        groupings: vec![
+            Grouping { by: Vec::new() },
+            Grouping { by: vec![DimensionRef::Declared(0)] },
+            Grouping { by: vec![DimensionRef::Declared(1), DimensionRef::Signup(SignupPeriod::Day)] },
+        ],
         lifecycle: Lifecycle { inactivity_timeout: timeout.map(minutes), grace_period: minutes(grace) },
         zone: jiff::tz::TimeZone::UTC,
         complete_since: None,
@@ -57,20 +62,24 @@ fn event(minute: i64, content: Content) -> LifecycleEvent {
 
 fn any_event() -> impl Strategy<Value = LifecycleEvent> {
     let later = prop::option::weighted(0.4, 0i64..20);
-    (-8i64..8, 0u8..12, later, any::<bool>(), 0u8..10).prop_map(|(minute, kind, later, flag, subscription)| {
-        let later = later.map(|later| at(minute + later));
-        let money = Some(Money { currency_code: "EUR".to_owned(), minor_units: if flag { 100 } else { 200 } });
-        let content = match kind {
-            0..2 => Content::Started(Started { recurring_amount: money, term_end_time: later, trial: false }),
-            2 => Content::Started(Started { recurring_amount: None, term_end_time: later, trial: flag }),
-            3..6 => Content::Renewed(Renewed { term_end_time: later }),
-            6 => Content::Changed(Changed { recurring_amount: money }),
-            7..10 => Content::Activity(Activity {}),
-            _ => Content::Ended(Ended { reason: 1, effective_time: later }),
-        };
-        let subscription_id = if subscription == 0 { "s" } else { "" }.to_owned();
-        LifecycleEvent { subscription_id, ..event(minute, content) }
-    })
+    let plan = prop::option::weighted(0.3, prop_oneof!["a", "b"]);
+    (-8i64..8, 0u8..12, later, any::<bool>(), 0u8..10, plan).prop_map(
+        |(minute, kind, later, flag, subscription, plan)| {
+            let later = later.map(|later| at(minute + later));
+            let money = Some(Money { currency_code: "EUR".to_owned(), minor_units: if flag { 100 } else { 200 } });
+            let content = match kind {
+                0..2 => Content::Started(Started { recurring_amount: money, term_end_time: later, trial: false }),
+                2 => Content::Started(Started { recurring_amount: None, term_end_time: later, trial: flag }),
+                3..6 => Content::Renewed(Renewed { term_end_time: later }),
+                6 => Content::Changed(Changed { recurring_amount: money }),
+                7..10 => Content::Activity(Activity {}),
+                _ => Content::Ended(Ended { reason: 1, effective_time: later }),
+            };
+            let subscription_id = if subscription == 0 { "s" } else { "" }.to_owned();
+            let attributes = plan.map(|plan| ("plan".to_owned(), plan)).into_iter().collect();
+            LifecycleEvent { subscription_id, attributes, ..event(minute, content) }
+        },
+    )
 }
 
 /// The event, so many minutes later.
@@ -88,9 +97,10 @@ fn moved(mut event: LifecycleEvent, minutes: i64) -> LifecycleEvent {
     event
 }
 
-/// Cohorts of nothing but zeros are on no page.
+/// Cohorts of nothing but zeros are on no page, and windows do not see what is folded.
 fn numbers(shard: &Shard) -> Readings {
     let mut readings = shard.readings();
+    readings.folded_before = None;
     let is_zero = |reading: &CohortReading| {
         reading.customers == 0
             && reading.recurring_revenue.is_empty()
@@ -122,6 +132,7 @@ fn check(definitions: &Arc<Definitions>, steps: &[Step]) -> Result<(), TestCaseE
                 now += minutes;
                 let t = Instant::from_millis(now * MINUTE_MS);
                 shard.advance(t);
+                shard.fold_before_windows_of(t);
                 let mut told = new();
                 for event in &events {
                     told.consume_message(event, None);

@@ -44,6 +44,17 @@ pub enum Sum {
     MovedOut,
 }
 
+/// A number of a cohort.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Number {
+    /// Who is active now.
+    Customers,
+    /// What they pay.
+    Revenue(Currency),
+    Count(Count),
+    Sum(Currency, Sum),
+}
+
 /// The cohorts of one grouping. Names are lists of `N` value numbers, which mean something to the shard only.
 #[derive(Debug, Default)]
 pub struct Tally {
@@ -51,7 +62,6 @@ pub struct Tally {
     cohorts: Vec<Cohort>,
     free: Vec<CohortId>,
     hasher: std::hash::BuildHasherDefault<NameHasher>,
-    floor: Boundary,
     /// The floor at the last sweep.
     swept: Boundary,
 }
@@ -125,32 +135,14 @@ impl Tally {
         id
     }
 
-    /// Windows never start before `floor` again.
-    pub fn set_floor(&mut self, floor: Boundary) {
-        self.floor = self.floor.max(floor);
-    }
-
-    pub fn add_customers(&mut self, cohort: CohortId, n: i64) {
-        self.cohorts[cohort as usize].customers += n;
-    }
-
-    pub fn add_revenue(&mut self, cohort: CohortId, currency: Currency, amount: i128) {
-        *entry(&mut self.cohorts[cohort as usize].revenue, currency) += amount;
-    }
-
-    /// Adds `n` customers for windows that start in the range.
-    pub fn add_count(&mut self, cohort: CohortId, count: Count, range: Range<Boundary>, n: i64) {
-        let floor = self.floor;
-        if range.start < range.end && range.end > floor {
-            entry(&mut self.cohorts[cohort as usize].counts, count).add(range, n, floor);
-        }
-    }
-
-    /// Adds an amount for windows that start in the range.
-    pub fn add_sum(&mut self, cohort: CohortId, key: (Currency, Sum), range: Range<Boundary>, amount: i128) {
-        let floor = self.floor;
-        if range.start < range.end && range.end > floor && amount != 0 {
-            entry(&mut self.cohorts[cohort as usize].sums, key).add(range, amount, floor);
+    /// Adds to a number: for windows that start in the range, where it depends on that.
+    pub fn add(&mut self, cohort: CohortId, number: Number, range: Range<Boundary>, amount: i128) {
+        let cohort = &mut self.cohorts[cohort as usize];
+        match number {
+            Number::Customers => cohort.customers += amount as i64,
+            Number::Revenue(currency) => *entry(&mut cohort.revenue, currency) += amount,
+            Number::Count(count) => entry(&mut cohort.counts, count).add(range, amount as i64),
+            Number::Sum(currency, sum) => entry(&mut cohort.sums, (currency, sum)).add(range, amount),
         }
     }
 
@@ -163,14 +155,14 @@ impl Tally {
         self.index.is_empty()
     }
 
-    /// Gives back the memory of cohorts that are all zeros at the floor and after it.
-    pub fn sweep(&mut self) {
-        let Self { index, cohorts, free, floor, swept, .. } = self;
-        let risen = *swept < *floor;
-        *swept = *floor;
+    /// Gives back the memory of cohorts that are all zeros at the floor and after it: windows never start before it again.
+    pub fn sweep(&mut self, floor: Boundary) {
+        let Self { index, cohorts, free, swept, .. } = self;
+        let risen = *swept < floor;
+        *swept = floor;
         index.retain(|&mut id| {
             if risen {
-                cohorts[id as usize].raise_floor(*floor);
+                cohorts[id as usize].raise_floor(floor);
             }
             let keep = !cohorts[id as usize].is_zero();
             if !keep {
@@ -262,10 +254,9 @@ mod tests {
         let at = Boundary::from_ordinal;
         let mut tally = Tally::default();
         let cohort = tally.cohort(&[1]);
-        tally.add_count(cohort, Count::Start, at(10)..at(20), 1);
+        tally.add(cohort, Number::Count(Count::Start), at(10)..at(20), 1);
         for (floor, cohorts) in [(5, 1), (15, 1), (19, 1), (20, 0)] {
-            tally.set_floor(at(floor));
-            tally.sweep();
+            tally.sweep(at(floor));
             assert_eq!(tally.len(), cohorts, "{floor}");
         }
         assert_eq!(tally.cohort(&[2]), cohort, "its number is used again");

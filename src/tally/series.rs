@@ -1,6 +1,5 @@
 //! One additive number of a cohort, over the boundaries.
 
-use std::collections::VecDeque;
 use std::ops::{AddAssign, Neg, Range};
 
 use crate::time::Boundary;
@@ -22,7 +21,7 @@ const DENSE_SPREAD: usize = 8;
 #[derive(Clone, Debug)]
 pub enum Series<T> {
     Sparse { at: Vec<u32>, delta: Vec<T> },
-    Dense { first: u32, delta: VecDeque<T>, nonzero: usize },
+    Dense { first: u32, delta: Vec<T> },
 }
 
 impl<T: Amount> Default for Series<T> {
@@ -32,23 +31,18 @@ impl<T: Amount> Default for Series<T> {
 }
 
 impl<T: Amount> Series<T> {
-    /// Adds `amount` at every boundary of the range. What lies before `floor` counts as being at `floor`:
-    /// earlier boundaries are never read again.
-    pub fn add(&mut self, range: Range<Boundary>, amount: T, floor: Boundary) {
-        if range.end <= floor || range.is_empty() {
-            return;
-        }
-        self.raise_floor(floor);
-        self.add_at(range.start.max(floor), amount);
+    /// Adds `amount` at every boundary of the range.
+    pub fn add(&mut self, range: Range<Boundary>, amount: T) {
+        self.add_at(range.start.ordinal(), amount);
         if range.end < Boundary::NEVER {
-            self.add_at(range.end, -amount);
+            self.add_at(range.end.ordinal(), -amount);
         }
     }
 
     pub fn is_zero(&self) -> bool {
         match self {
             Self::Sparse { at, .. } => at.is_empty(),
-            Self::Dense { nonzero, .. } => *nonzero == 0,
+            Self::Dense { delta, .. } => delta.iter().all(|amount| *amount == T::default()),
         }
     }
 
@@ -70,7 +64,7 @@ impl<T: Amount> Series<T> {
                 Self::Dense { first, delta, .. } => {
                     let end = (boundary.ordinal() + 1).saturating_sub(*first) as usize;
                     let end = end.min(delta.len());
-                    for amount in delta.range(next.min(end)..end) {
+                    for amount in &delta[next.min(end)..end] {
                         sum += *amount;
                     }
                     next = next.max(end);
@@ -80,10 +74,13 @@ impl<T: Amount> Series<T> {
         }
     }
 
-    fn add_at(&mut self, boundary: Boundary, amount: T) {
-        let ordinal = boundary.ordinal();
+    fn add_at(&mut self, ordinal: u32, amount: T) {
         match self {
-            Self::Sparse { at, delta } => match at.binary_search(&ordinal) {
+            Self::Dense { first, delta } => match delta.get_mut(ordinal.wrapping_sub(*first) as usize) {
+                Some(there) => *there += amount,
+                None => self.widen(ordinal, amount),
+            },
+            Self::Sparse { at, delta } => match place(at, ordinal) {
                 Ok(i) => {
                     delta[i] += amount;
                     if delta[i] == T::default() {
@@ -97,21 +94,21 @@ impl<T: Amount> Series<T> {
                     self.become_dense();
                 }
             },
-            Self::Dense { first, delta, nonzero } => {
-                while ordinal < *first {
-                    delta.push_front(T::default());
-                    *first -= 1;
-                }
-                let i = (ordinal - *first) as usize;
-                if i >= delta.len() {
-                    delta.resize(i + 1, T::default());
-                }
-                let was_zero = delta[i] == T::default();
-                delta[i] += amount;
-                let is_zero = delta[i] == T::default();
-                *nonzero = *nonzero + usize::from(was_zero) - usize::from(is_zero);
-            }
         }
+    }
+
+    /// Adds where the array does not reach yet.
+    #[cold]
+    fn widen(&mut self, ordinal: u32, amount: T) {
+        let Self::Dense { first, delta } = self else { return };
+        if ordinal < *first {
+            delta.splice(..0, (ordinal..*first).map(|_| T::default()));
+            *first = ordinal;
+        } else {
+            delta.resize((ordinal - *first) as usize, T::default());
+            delta.push(T::default());
+        }
+        self.add_at(ordinal, amount);
     }
 
     /// Joins what lies before the floor to what is at it.
@@ -125,20 +122,17 @@ impl<T: Amount> Series<T> {
                 at.drain(..old);
                 delta.drain(..old).for_each(|amount| sum += amount);
             }
-            Self::Dense { first, delta, nonzero } => {
+            Self::Dense { first, delta } => {
                 if *first >= floor {
                     return;
                 }
                 let old = ((floor - *first) as usize).min(delta.len());
-                for amount in delta.drain(..old) {
-                    *nonzero -= usize::from(amount != T::default());
-                    sum += amount;
-                }
+                delta.drain(..old).for_each(|amount| sum += amount);
                 *first = floor;
             }
         }
         if sum != T::default() {
-            self.add_at(Boundary::from_ordinal(floor), sum);
+            self.add_at(floor, sum);
         }
     }
 
@@ -149,11 +143,20 @@ impl<T: Amount> Series<T> {
         if at.len() < DENSE_FROM || spread > at.len() * DENSE_SPREAD {
             return;
         }
-        let mut dense = VecDeque::from(vec![T::default(); spread]);
+        let mut dense = vec![T::default(); spread];
         for (&ordinal, &amount) in at.iter().zip(delta.iter()) {
             dense[(ordinal - first) as usize] = amount;
         }
-        *self = Self::Dense { first, delta: dense, nonzero: at.len() };
+        *self = Self::Dense { first, delta: dense };
+    }
+}
+
+/// As by binary search: most of what happens, happens now.
+fn place(at: &[u32], ordinal: u32) -> Result<usize, usize> {
+    match at.last() {
+        Some(&last) if last == ordinal => Ok(at.len() - 1),
+        Some(&last) if last < ordinal => Err(at.len()),
+        _ => at.binary_search(&ordinal),
     }
 }
 
@@ -187,11 +190,12 @@ mod tests {
             for (i, &(x, y, amount)) in ranges.iter().enumerate() {
                 if i % 200 == 199 {
                     floor = floors[i / 200];
+                    series.raise_floor(b(floor));
                 }
-                let (start, end) = (x.min(y), x.max(y));
+                let (start, end) = (x.min(y).max(floor), x.max(y).max(floor));
                 let end_boundary = if end > 890 { Boundary::NEVER } else { b(end) };
                 if amount != 0 {
-                    series.add(b(start)..end_boundary, amount, b(floor));
+                    series.add(b(start)..end_boundary, amount);
                     let end = if end > 890 { 1000 } else { end };
                     plain[start as usize..end as usize].iter_mut().for_each(|v| *v += amount);
                 }
@@ -205,12 +209,13 @@ mod tests {
     fn what_was_added_and_taken_away_leaves_nothing() {
         let mut series = Series::default();
         for i in 0..2000 {
-            series.add(b(i)..b(i + 7), i64::from(i % 3 + 1), b(0));
+            series.add(b(i)..b(i + 7), i64::from(i % 3 + 1));
         }
         assert_eq!(read_one(&series, 1000), (994..=1000).map(|i| i % 3 + 1).sum::<i64>());
         assert!(matches!(series, Series::Dense { .. }));
-        for i in 0..2000 {
-            series.add(b(i)..b(i + 7), -i64::from(i % 3 + 1), b(100));
+        series.raise_floor(b(100));
+        for i in 93..2000 {
+            series.add(b(i.max(100))..b(i + 7), -i64::from(i % 3 + 1));
         }
         assert!(series.is_zero());
     }
