@@ -38,7 +38,8 @@ impl<'a> Update<'a> {
 pub enum Appended {
     /// It was known.
     Unchanged,
-    /// The history has this many bytes now. All that changes is when the customer runs out, and later than it would have.
+    /// The history has this many bytes now. All that changes is when the customer runs out, and later than it would have;
+    /// or nobody counts the customer yet.
     Quiet(usize),
     /// The history has this many bytes now. What changes begins with the fact's time, which is later than the as-of.
     Ahead(usize),
