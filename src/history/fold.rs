@@ -168,7 +168,8 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(10_000))]
 
-        /// Nothing at or after the frontier tells whether a history has been folded, whatever is added after it.
+        /// Nothing at or after the frontier tells whether a history has been folded, whatever is added after it; and what
+        /// is cut out of a later timeline is what the history tells.
         #[test]
         fn folding_hides_nothing_after_the_frontier(
             facts in prop::collection::vec(any_fact(), 1..14),
@@ -181,7 +182,7 @@ mod tests {
             facts.iter().for_each(|&fact| insert(&mut whole, fact));
             let mut folded = whole.clone();
             let (mut evaluator, mut a, mut b) = (Evaluator::default(), Timeline::default(), Timeline::default());
-            let (mut folding, mut last) = (Folding::default(), frontier);
+            let (mut folding, mut cut, mut last) = (Folding::default(), Timeline::default(), frontier);
             for (i, mut fact) in later.into_iter().map(Some).chain([None]).enumerate() {
                 let at = Instant::from_millis(last);
                 if i == 0 || last > frontier {
@@ -196,10 +197,21 @@ mod tests {
                     insert(&mut whole, *fact);
                     insert(&mut folded, *fact);
                 }
+                let mut then = [Timeline::default(), Timeline::default()];
+                for (history, then) in [&whole, &folded].into_iter().zip(&mut then) {
+                    evaluator.evaluate(history, &lifecycle, 2, at, then);
+                }
                 for t in last..110 {
                     evaluator.evaluate(&whole, &lifecycle, 2, Instant::from_millis(t), &mut a);
                     evaluator.evaluate(&folded, &lifecycle, 2, Instant::from_millis(t), &mut b);
                     prop_assert_eq!(a.first_active, b.first_active, "first active as of {}", t);
+                    for ((now, history), then) in [&a, &b].into_iter().zip([&whole, &folded]).zip(&then) {
+                        if now.cut(history, at, &mut cut) {
+                            prop_assert!(cut.same_contribution(then), "cut at {} as of {}: {:?}, not {:?}", at, t, cut, then);
+                        } else {
+                            prop_assert!(!then.pieces().is_empty(), "nothing is left to the history there");
+                        }
+                    }
                     let since = |stop: Option<(Instant, EndReason)>| stop.filter(|(stop, _)| *stop > at);
                     prop_assert_eq!(since(a.stopped), since(b.stopped), "stopped as of {}", t);
                     for x in last..=t {

@@ -235,6 +235,12 @@ impl History {
         self.facts.iter().any(|fact| fact.time > t)
     }
 
+    /// Whether an event later than `t` carries an attribute that none up to then does.
+    pub fn names_another_attribute_after(&self, t: Instant) -> bool {
+        let (known, later) = self.attributes.split_at(self.attributes.partition_point(|fact| fact.time <= t));
+        later.iter().any(|fact| known.iter().all(|earlier| earlier.slot != fact.slot))
+    }
+
     /// Whether folding hides the exact effect of an event at `time`.
     pub fn hides(&self, time: Instant) -> bool {
         self.folded.is_some_and(|folded| time <= folded.until)

@@ -40,7 +40,7 @@ impl Timeline {
         self.pieces == other.pieces
             && self.amounts == other.amounts
             && self.values == other.values
-            && self.earliest_values == other.earliest_values
+            && (self.pieces.is_empty() || self.earliest_values == other.earliest_values)
             && self.first_active == other.first_active
             && self.stint_start == other.stint_start
             && self.stopped == other.stopped
@@ -103,6 +103,36 @@ impl Timeline {
         self.stint_start = None;
         self.stopped = None;
         self.changes_at = None;
+    }
+
+    /// Cuts out of the timeline of a history what it was as of an earlier instant, for what it contributes; false where
+    /// only the history tells. What a customer was at an instant follows from the facts up to it, but why one has left,
+    /// and what an attribute was before anybody named it, can be told later.
+    pub fn cut(&self, history: &History, t: Instant, cut: &mut Self) -> bool {
+        let pieces = self.pieces.partition_point(|piece| piece.from <= t);
+        cut.clear();
+        cut.earliest_values.extend_from_slice(&self.earliest_values);
+        if let Some(last) = self.pieces[..pieces].last() {
+            if !last.active || history.names_another_attribute_after(t) {
+                return false;
+            }
+            cut.pieces.extend_from_slice(&self.pieces[..pieces]);
+            cut.amounts.extend_from_slice(&self.amounts[..last.amounts.1 as usize]);
+            cut.values.extend_from_slice(&self.values[..pieces * self.earliest_values.len()]);
+        }
+        cut.finish(history, t);
+        true
+    }
+
+    /// Tells what follows from the pieces.
+    fn finish(&mut self, history: &History, t: Instant) {
+        let folded_first = history.folded.and_then(|folded| folded.first_active).filter(|&first| first <= t);
+        self.first_active = folded_first.or(self.pieces.first().map(|piece| piece.from));
+        if self.pieces.last().is_some_and(|last| last.active) {
+            let broken = self.pieces.iter().rposition(|piece| !piece.active);
+            self.stint_start = self.pieces.get(broken.map_or(0, |i| i + 1)).map(|piece| piece.from);
+            self.stopped = None;
+        }
     }
 
     /// Appends a piece, unless nothing is different from the one before.
@@ -170,17 +200,7 @@ impl Evaluator {
             self.steps.sort_by_key(|step| step.at);
         }
         self.merge(&history.attributes, slots, start, t, timeline);
-
-        let folded_first = history.folded.and_then(|folded| folded.first_active).filter(|&first| first <= t);
-        timeline.first_active = folded_first.or(timeline.pieces.first().map(|piece| piece.from));
-        match timeline.pieces.last() {
-            Some(last) if last.active => {
-                let broken = timeline.pieces.iter().rposition(|piece| !piece.active);
-                timeline.stint_start = timeline.pieces.get(broken.map_or(0, |i| i + 1)).map(|piece| piece.from);
-                timeline.stopped = None;
-            }
-            _ => {}
-        }
+        timeline.finish(history, t);
     }
 
     /// Sweeps one subscription's facts into steps: it changes with its facts, with its endings, and when it runs out

@@ -117,7 +117,8 @@ impl Contribution {
             let end = if is_last { Boundary::NEVER } else { grid.at_or_after(next) };
             if start < end {
                 let (old, new) = (self.then(timelines, &sides[0]), self.then(timelines, &sides[1]));
-                if !same_now || old != new {
+                let is_counted = (old, new) != (Then::Nothing, Then::Nothing);
+                if is_counted && (!same_now || old != new) {
                     let same_start = old.stay() == new.stay();
                     let mut updates =
                         Updates { begin: self.updates.len(), all: &mut self.updates, range: start..end, sign: -1 };

@@ -151,8 +151,10 @@ impl Shard {
                 let mut before = std::mem::take(&mut self.scratch.before);
                 self.evaluate_stored(customer, as_of, &mut before);
                 self.store(customer);
-                self.recount(customer, &before);
-                self.scratch.before = before;
+                let mut after = std::mem::take(&mut self.scratch.after);
+                self.evaluate(as_of, &mut after);
+                self.recount(customer, &before, &after);
+                (self.scratch.before, self.scratch.after) = (before, after);
             }
             None => self.store(customer),
         }

@@ -159,15 +159,13 @@ impl Shard {
         }
     }
 
-    /// Replaces the contribution `before` of the customer whose history is loaded.
-    fn recount(&mut self, customer: CustomerId, before: &Timeline) {
-        let Some(as_of) = self.as_of() else { return };
-        let mut after = std::mem::take(&mut self.scratch.after);
-        self.evaluate(as_of, &mut after);
+    /// Replaces what the timeline `before` of the customer whose history is loaded contributed by what `after` does.
+    fn recount(&mut self, customer: CustomerId, before: &Timeline, after: &Timeline) {
         if !after.same_contribution(before) {
-            self.contribute(before, &after);
+            self.contribute(before, after);
         }
         if let (Some(at), Some(tallies)) = (after.changes_at, &mut self.tallies) {
+            let as_of = tallies.as_of;
             // What is later than the as-of and only prolongs is not noted itself: the note of the end it puts off is.
             let not_noted = before.changes_at.is_some() && self.scratch.history.is_known_after(as_of);
             if not_noted || before.changes_at.is_none_or(|noted| at < noted) {
@@ -177,7 +175,6 @@ impl Shard {
                 self.bound_notes_ahead();
             }
         }
-        self.scratch.after = after;
     }
 
     /// Moves the as-of to `t`, builds the tallies where there are none, and lets everything run out that
@@ -208,10 +205,13 @@ impl Shard {
             deadlines: Deadlines::default(),
         });
         let nothing = Timeline::default();
+        let mut after = std::mem::take(&mut self.scratch.after);
         for customer in self.customers.ids() {
             self.load(customer);
-            self.recount(customer, &nothing);
+            self.evaluate(t, &mut after);
+            self.recount(customer, &nothing, &after);
         }
+        self.scratch.after = after;
     }
 
     fn run_out(&mut self, t: Instant) {
@@ -222,18 +222,22 @@ impl Shard {
         tallies.notes_ahead = 0;
         let mut due = std::mem::take(&mut self.scratch.due);
         tallies.deadlines.take_due(t, &mut due);
-        let mut before = std::mem::take(&mut self.scratch.before);
+        let (mut before, mut after) =
+            (std::mem::take(&mut self.scratch.before), std::mem::take(&mut self.scratch.after));
         for block in due.chunks(BLOCK) {
             self.customers.fetch(block);
             for &customer in block {
                 self.load(customer);
-                self.evaluate(was, &mut before);
+                self.evaluate(t, &mut after);
+                if !after.cut(&self.scratch.history, was, &mut before) {
+                    self.evaluate(was, &mut before);
+                }
                 // Whatever was noted for this customer is taken out: note it afresh.
                 before.changes_at = None;
-                self.recount(customer, &before);
+                self.recount(customer, &before, &after);
             }
         }
-        self.scratch.before = before;
+        (self.scratch.before, self.scratch.after) = (before, after);
         // Once, after a long time, they may be everybody: four bytes for each, for good.
         due.clear();
         due.shrink_to(DUE_KEPT);

@@ -156,13 +156,10 @@ impl Shard {
     /// Where the tallies are built ahead: adds the contribution of the customer whose history is loaded.
     fn count_restored(&mut self, customer: CustomerId) {
         let Some(as_of) = self.as_of() else { return };
-        let mut timeline = std::mem::take(&mut self.scratch.after);
-        self.evaluate(as_of, &mut timeline);
-        self.contribute(&Timeline::default(), &timeline);
-        if let (Some(at), Some(tallies)) = (timeline.changes_at, &mut self.tallies) {
-            tallies.deadlines.note(customer, at, as_of);
-        }
-        self.scratch.after = timeline;
+        let mut after = std::mem::take(&mut self.scratch.after);
+        self.evaluate(as_of, &mut after);
+        self.recount(customer, &Timeline::default(), &after);
+        self.scratch.after = after;
     }
 
     pub(crate) fn attributes(&self) -> &[String] {

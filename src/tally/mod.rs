@@ -5,7 +5,6 @@
 
 mod series;
 
-use std::hash::{BuildHasher, Hasher};
 use std::ops::Range;
 
 use hashbrown::HashTable;
@@ -58,10 +57,9 @@ pub enum Number {
 /// The cohorts of one grouping. Names are lists of `N` value numbers, which mean something to the shard only.
 #[derive(Debug, Default)]
 pub struct Tally {
-    index: HashTable<CohortId>,
+    index: HashTable<(Key, CohortId)>,
     cohorts: Vec<Cohort>,
     free: Vec<CohortId>,
-    hasher: std::hash::BuildHasherDefault<NameHasher>,
     /// The floor at the last sweep.
     swept: Boundary,
 }
@@ -112,12 +110,12 @@ fn entry<K: PartialEq, V: Default>(list: &mut Vec<(K, V)>, key: K) -> &mut V {
 impl Tally {
     /// The cohort of a name.
     pub fn cohort(&mut self, name: &[u32]) -> CohortId {
-        let Self { index, cohorts, free, hasher, .. } = self;
-        let hash = hash_name(hasher, name);
-        // By hand: names are a few numbers, and to call what compares slices takes longer than to compare them.
-        let is_named =
-            |cohort: &Cohort| cohort.name.len() == name.len() && cohort.name.iter().zip(name).all(|(a, b)| a == b);
-        if let Some(&id) = index.find(hash, |&id| is_named(&cohorts[id as usize])) {
+        let Self { index, cohorts, free, .. } = self;
+        let key = Key::of(name);
+        let is_named = |&(known, id): &(Key, CohortId)| {
+            known == key && (name.len() <= Key::WHOLE || *cohorts[id as usize].name == *name)
+        };
+        if let Some(&(_, id)) = index.find(key.hash(), is_named) {
             return id;
         }
         let cohort = Cohort { name: name.into(), ..Cohort::default() };
@@ -131,7 +129,7 @@ impl Tally {
                 (cohorts.len() - 1) as CohortId
             }
         };
-        index.insert_unique(hash, id, |&id| hash_name(hasher, &cohorts[id as usize].name));
+        index.insert_unique(key.hash(), (key, id), |(key, _)| key.hash());
         id
     }
 
@@ -160,7 +158,7 @@ impl Tally {
         let Self { index, cohorts, free, swept, .. } = self;
         let risen = *swept < floor;
         *swept = floor;
-        index.retain(|&mut id| {
+        index.retain(|&mut (_, id)| {
             if risen {
                 cohorts[id as usize].raise_floor(floor);
             }
@@ -178,7 +176,7 @@ impl Tally {
         let mut order: Vec<usize> = (0..starts.len()).collect();
         order.sort_by_key(|&window| starts[window]);
         let ascending: Vec<Boundary> = order.iter().map(|&window| starts[window]).collect();
-        for &id in &self.index {
+        for &(_, id) in &self.index {
             let cohort = &self.cohorts[id as usize];
             each(&cohort.name, cohort.read(&order, &ascending));
         }
@@ -263,30 +261,26 @@ mod tests {
     }
 }
 
-fn hash_name(hasher: &impl BuildHasher, name: &[u32]) -> u64 {
-    let mut state = hasher.build_hasher();
-    for &value in name {
-        state.write_u32(value);
-    }
-    state.finish()
-}
+/// A name in eight bytes: itself where it is short, and something like it otherwise.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Key(u64);
 
-/// Value numbers are the shard's own, so nobody can choose them to collide.
-#[derive(Debug, Default)]
-struct NameHasher(u64);
+impl Key {
+    /// Names of so many values or fewer are told apart by their key.
+    const WHOLE: usize = 2;
 
-impl Hasher for NameHasher {
-    fn finish(&self) -> u64 {
-        self.0 ^ (self.0 >> 29)
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        for &byte in bytes {
-            self.write_u32(u32::from(byte));
-        }
+    fn of(name: &[u32]) -> Self {
+        Self(match *name {
+            [] => 0,
+            [a] => u64::from(a),
+            [a, b] => u64::from(a) << 32 | u64::from(b),
+            _ => name.iter().fold(0, |key, &value| Self(key.rotate_left(23) ^ u64::from(value)).hash()),
+        })
     }
 
-    fn write_u32(&mut self, value: u32) {
-        self.0 = (self.0.rotate_left(23) ^ u64::from(value) ^ 0x51_7c_c1_b7).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    /// Value numbers are the shard's own, so nobody can choose them to collide.
+    fn hash(self) -> u64 {
+        let hash = (self.0 ^ 0x51_7c_c1_b7).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        hash ^ hash >> 29
     }
 }
