@@ -24,7 +24,7 @@ pub fn not_run(test: &str, why: &str) {
 /// Waits until the condition holds; fails after a minute.
 #[track_caller]
 pub fn until(what: &str, mut holds: impl FnMut() -> bool) {
-    until_equal(|| holds().then_some(what), &Some(what));
+    until_equal(|| if holds() { what } else { "not yet" }, &what);
 }
 
 /// Waits until what is found is what is expected; fails after a minute with the difference.
