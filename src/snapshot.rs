@@ -21,7 +21,7 @@ use crate::shard::{HashKey, Shard, State};
 use crate::time::{Instant, Span};
 
 const MAGIC: &[u8; 8] = b"CHURNWSN";
-const FORMAT_VERSION: u32 = 2;
+const FORMAT_VERSION: u32 = 3;
 /// Where each customer will be lies all over the memory: what one waits for, so many wait for together.
 const LOOKED_UP_TOGETHER: usize = 32;
 

@@ -61,7 +61,8 @@ fn read(topic: &Topic, records: u64) -> Cost {
     let more = "[time]\nclock = \"event\"\n[http]\nlisten = \"127.0.0.1:0\"\npublish_interval = \"1s\"\n";
     let config = configuration(topic, directory.path(), "pairs", "1h", more);
     let run = Run::start(&config);
-    let look = Duration::from_millis(10);
+    // Whoever looks more often is a part of the cost.
+    let look = Duration::from_millis(50);
     let (begun, before) = run.until(look, |text| match page::records(text) {
         0 => None,
         some => Some((Instant::now(), some)),

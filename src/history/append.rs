@@ -199,8 +199,7 @@ impl Walk<'_> {
                 }
                 codec::CHANGED => facts.expiry.sign(at),
                 _ => {
-                    let term_end = if head & codec::TERM != 0 { self.time_beside()? } else { Instant::DISTANT_FUTURE };
-                    facts.expiry.open(at, term_end, head & codec::TRIAL != 0);
+                    facts.expiry.open(at, self.term_end(head)?, head & codec::TRIAL != 0);
                 }
             }
         }
@@ -244,8 +243,23 @@ impl Walk<'_> {
 
     #[inline(always)]
     fn time_beside(&mut self) -> Option<Instant> {
-        let ms = self.time.as_millis().wrapping_add(codec::time_difference(self.number()?)?);
-        Some(Instant::from_millis(ms))
+        let difference = codec::time_difference(self.number()?)?;
+        Some(self.after(difference))
+    }
+
+    #[inline(always)]
+    fn after(&self, difference: i64) -> Instant {
+        Instant::from_millis(self.time.as_millis().wrapping_add(difference))
+    }
+
+    /// The end of a term, if a fact with this head has one.
+    #[inline(always)]
+    fn term_end(&mut self, head: u8) -> Option<Instant> {
+        if head & codec::DAYS != 0 {
+            let difference = codec::days_difference(self.number()?)?;
+            return Some(self.after(difference));
+        }
+        if head & codec::TERM != 0 { self.time_beside() } else { Some(Instant::DISTANT_FUTURE) }
     }
 
     fn skip_attributes(&mut self) -> Option<()> {
@@ -314,8 +328,13 @@ mod tests {
         prop_oneof![(0i64..60).prop_map(|s| s * 1000), 0i64..60_000].prop_map(Instant::from_millis)
     }
 
-    fn any_kind() -> impl Strategy<Value = Kind> {
-        let term = || prop::option::of(any_instant());
+    /// A term of any length, or of a day.
+    fn any_term(time: Instant) -> impl Strategy<Value = Instant> {
+        prop_oneof![3 => any_instant(), 1 => Just(time + Span::DAY)]
+    }
+
+    fn any_kind(time: Instant) -> impl Strategy<Value = Kind> {
+        let term = || prop::option::of(any_term(time));
         let amount = Money { minor_units: 490, currency: Currency::from_code("USD").expect("a code") };
         prop_oneof![
             4 => Just(Kind::Activity),
@@ -328,8 +347,11 @@ mod tests {
     }
 
     fn any_history(timeout: Option<Span>) -> impl Strategy<Value = History> {
-        let term = prop_oneof![4 => Just(Instant::DISTANT_FUTURE), 1 => any_instant()];
-        let fact = (prop_oneof![19 => Just(0u64), 1 => Just(9)], any_instant(), 0u64..2, 0u8..9, term, any::<bool>());
+        let any_fact = |time: Instant| {
+            let term = prop_oneof![4 => Just(Instant::DISTANT_FUTURE), 1 => any_term(time)];
+            (prop_oneof![19 => Just(0u64), 1 => Just(9)], Just(time), 0u64..2, 0u8..9, term, any::<bool>())
+        };
+        let fact = any_instant().prop_flat_map(any_fact);
         let fact = fact.prop_map(|(subscription, time, sequence, what, term_end, flag)| {
             let amount = Money { minor_units: 990, currency: Currency::from_code("EUR").expect("a code") };
             let what = match what {
@@ -367,9 +389,8 @@ mod tests {
         fn an_update_of_packed_bytes_is_what_it_is_of_the_history(
             (timeout, history) in prop::option::weighted(0.8, Just(TIMEOUT))
                 .prop_flat_map(|timeout| (Just(timeout), any_history(timeout))),
-            time in any_instant(),
+            (time, kind) in any_instant().prop_flat_map(|time| (Just(time), any_kind(time))),
             sequence in 0u64..2,
-            kind in any_kind(),
             as_of in prop::option::of(any_instant()),
             behind in any::<u8>(),
         ) {

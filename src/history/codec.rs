@@ -9,12 +9,12 @@
 mod read;
 pub(super) mod write;
 
-pub use read::decode;
+pub use read::{decode, decode_again};
 pub use write::encode;
 
 use super::expiry::Expiry;
 use super::{Fact, History, What};
-use crate::time::Instant;
+use crate::time::{Instant, Span};
 
 /// The bytes are not a history.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -41,6 +41,8 @@ pub(super) const SEQUENCE: u8 = 8;
 pub(super) const AMOUNT: u8 = 16;
 pub(super) const TERM: u8 = 32;
 pub(super) const TRIAL: u8 = 64;
+/// Of a term: it is told in whole days, which as a rule it is.
+pub(super) const DAYS: u8 = 128;
 /// Of a run: its end is the one that stands behind the flags.
 pub(super) const LATEST: u8 = TERM;
 
@@ -83,20 +85,43 @@ impl Run {
     }
 }
 
+const DAY_MS: i64 = Span::DAY.as_millis();
+
 /// How a time is told by its difference to another: in seconds, or in milliseconds where the lowest bit says so.
 #[inline]
 fn time_number(difference: i64) -> u64 {
     let (amount, unit) = if difference % 1000 == 0 { (difference / 1000, 0) } else { (difference, 1) };
-    let zigzag = ((amount << 1) ^ (amount >> 63)) as u64;
-    zigzag << 1 | unit
+    zigzag(amount) << 1 | unit
 }
 
 /// The inverse of [`time_number`].
 #[inline]
 pub(super) fn time_difference(number: u64) -> Option<i64> {
-    let zigzag = number >> 1;
-    let amount = (zigzag >> 1) as i64 ^ -((zigzag & 1) as i64);
+    let amount = unzigzag(number >> 1);
     if number & 1 == 0 { amount.checked_mul(1000) } else { Some(amount) }
+}
+
+/// How a term of whole days is told; nothing where it is not.
+#[inline]
+fn days_number(difference: i64) -> Option<u64> {
+    (difference % DAY_MS == 0).then(|| zigzag(difference / DAY_MS))
+}
+
+/// The inverse of [`days_number`].
+#[inline]
+pub(super) fn days_difference(number: u64) -> Option<i64> {
+    unzigzag(number).checked_mul(DAY_MS)
+}
+
+/// A number of which small amounts are small, whatever their sign.
+#[inline]
+fn zigzag(amount: i64) -> u64 {
+    ((amount << 1) ^ (amount >> 63)) as u64
+}
+
+#[inline]
+fn unzigzag(number: u64) -> i64 {
+    (number >> 1) as i64 ^ -((number & 1) as i64)
 }
 
 #[cfg(test)]
@@ -106,7 +131,6 @@ mod tests {
     use crate::cohort::Lifecycle;
     use crate::event::{Currency, EndReason, Event, Kind, Money};
     use crate::history::append::{Appended, Line, Update, append};
-    use crate::time::Span;
     use proptest::prelude::*;
 
     fn any_time() -> impl Strategy<Value = Instant> {
@@ -123,7 +147,10 @@ mod tests {
     }
 
     fn any_what(time: Instant) -> impl Strategy<Value = What> {
-        let term = prop_oneof![any_time(), Just(Instant::DISTANT_FUTURE)];
+        let days = (-1i64..400)
+            .prop_map(move |n| time + Span::from_millis(n * DAY_MS))
+            .prop_filter("an event's time", |t| (Instant::EARLIEST_EVENT..=Instant::LATEST_EVENT).contains(t));
+        let term = prop_oneof![any_time(), days, Just(Instant::DISTANT_FUTURE)];
         prop_oneof![
             (prop::option::of(any_money()), term.clone(), any::<bool>())
                 .prop_map(|(amount, term_end, trial)| What::Started { amount, term_end, trial }),

@@ -99,9 +99,17 @@ impl Customers {
         for ((customer, key), place) in customers.iter_mut().zip(keys).zip(&places) {
             *customer = key.and_then(|key| self.index.guess(&key, *place));
         }
+        let mut touched = 0;
         for (customer, key) in customers.iter_mut().zip(keys) {
-            *customer = customer.filter(|&id| Some(record(&self.chunks, id).key()) == key.as_ref());
+            let Some(id) = *customer else { continue };
+            let record = record(&self.chunks, id);
+            if Some(record.key()) == key.as_ref() {
+                touched |= self.first_spilled_byte(record);
+            } else {
+                *customer = None;
+            }
         }
+        std::hint::black_box(touched);
         customers
     }
 
@@ -112,9 +120,15 @@ impl Customers {
 
     /// Has the histories of some customers in the processor's cache.
     pub fn fetch(&self, ids: &[CustomerId]) {
-        for &id in ids {
-            std::hint::black_box(record(&self.chunks, id).len());
-        }
+        std::hint::black_box(ids.iter().fold(0, |touched, &id| touched | record(&self.chunks, id).len()));
+        let spilled = |touched, &id: &CustomerId| touched | self.first_spilled_byte(record(&self.chunks, id));
+        std::hint::black_box(ids.iter().fold(0, spilled));
+    }
+
+    /// To be read where a history that does not lie in its record shall be in the processor's cache; 0 otherwise.
+    #[inline(always)]
+    fn first_spilled_byte(&self, record: &Record) -> u8 {
+        record.spilled_at().and_then(|at| self.spilled[at].first().copied()).unwrap_or_default()
     }
 
     pub fn key(&self, id: CustomerId) -> &CustomerKey {

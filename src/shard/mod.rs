@@ -335,7 +335,7 @@ impl Shard {
     /// Unpacks a customer's history into the scratch.
     fn load(&mut self, customer: CustomerId) {
         let bytes = self.customers.history(customer);
-        codec::decode(bytes, self.attributes.len(), self.values.len(), &mut self.scratch.history)
+        codec::decode_again(bytes, &mut self.scratch.history)
             .expect("histories are checked when a snapshot is restored and packed by the same codec since");
     }
 

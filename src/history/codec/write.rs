@@ -3,8 +3,8 @@
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
 use super::{
-    ACTIVITY, AMOUNT, ATTRIBUTES, CHANGED, ENDED, FOLDED, FOLDED_ACTIVE, LATEST, NAMED, PLAIN, RENEWED, RUN, RUN_BYTES,
-    Run, SEQUENCE, SEQUENCED, SHARED, STARTED, STEADY, TERM, TRIAL, is_plain, time_number,
+    ACTIVITY, AMOUNT, ATTRIBUTES, CHANGED, DAYS, ENDED, FOLDED, FOLDED_ACTIVE, LATEST, NAMED, PLAIN, RENEWED, RUN,
+    RUN_BYTES, Run, SEQUENCE, SEQUENCED, SHARED, STARTED, STEADY, TERM, TRIAL, days_number, is_plain, time_number,
 };
 use crate::history::{AttributeFact, Fact, History, What};
 use crate::time::Instant;
@@ -163,11 +163,13 @@ impl<'a, S: Sink> Writer<'a, S> {
             What::Ended { .. } => (ENDED, None, None),
         };
         let term_end = term_end.filter(|&end| end < Instant::DISTANT_FUTURE);
+        let days = term_end.and_then(|end| days_number(end.as_millis().wrapping_sub(fact.time.as_millis())));
         let mut head = kind;
         for (flag, set) in [
             (SEQUENCE, fact.sequence != 0),
             (AMOUNT, amount.is_some()),
             (TERM, term_end.is_some()),
+            (DAYS, days.is_some()),
             (LATEST, is_latest_run),
             (TRIAL, matches!(fact.what, What::Started { trial: true, .. })),
         ] {
@@ -184,8 +186,10 @@ impl<'a, S: Sink> Writer<'a, S> {
             self.out.put(u64::from(amount.currency.to_number()), size_of::<u16>());
             self.number(amount.minor_units as u64);
         }
-        if let Some(term_end) = term_end {
-            self.time_beside(term_end);
+        match (days, term_end) {
+            (Some(days), _) => self.number(days),
+            (None, Some(term_end)) => self.time_beside(term_end),
+            (None, None) => {}
         }
         match fact.what {
             What::Activity { last } if !is_latest_run => self.time_beside(last),
