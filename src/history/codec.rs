@@ -191,7 +191,8 @@ mod tests {
     #[test]
     fn a_start_with_attributes_two_renewals_and_another_amount_fit_a_record() {
         let time = Instant::from_millis(1_700_000_000_123);
-        let amount = Money { minor_units: 4_990, currency: Currency::from_code("EUR").expect("a code") };
+        let Some(currency) = Currency::from_code("EUR") else { unreachable!("a code") };
+        let amount = Money { minor_units: 4_990, currency };
         let attribute = |slot, value| AttributeFact { time, sequence: 0, slot, value };
         let fact = |time, what| Fact { subscription: 0, time, sequence: 0, what };
         // Events come at any millisecond, and tell terms from there.
