@@ -168,6 +168,14 @@ impl Queue {
     /// So many of those that wait are read.
     pub fn pass(&mut self, count: usize) {
         self.read += count;
+        match &mut self.source {
+            // At once, while they are in the processor's cache.
+            Source::Client(queue) if self.read == queue.taken().len() => {
+                queue.give_back();
+                self.read = 0;
+            }
+            _ => {}
+        }
     }
 
     /// The error, where the first of those that wait is one: then it is passed, and told as other errors of the

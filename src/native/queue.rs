@@ -11,7 +11,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
 use super::Message;
 
 /// So many messages are taken at a time.
-pub const BATCH: usize = 1024;
+pub const BATCH: usize = 256;
 
 type Wake = Box<dyn Fn() + Send + Sync>;
 
@@ -63,6 +63,11 @@ impl<C: ConsumerContext + 'static> PartitionQueue<C> {
             self.taken.set_len(usize::try_from(count).unwrap_or(0));
         }
         &self.taken
+    }
+
+    /// Gives back what was taken last.
+    pub fn give_back(&mut self) {
+        self.taken.clear();
     }
 
     /// What [`Self::take`] took last.
