@@ -69,8 +69,8 @@ struct Cohort {
     name: Box<[u32]>,
     customers: i64,
     revenue: Vec<(Currency, i128)>,
-    counts: Vec<(Count, Series<i64>)>,
-    sums: Vec<((Currency, Sum), Series<i128>)>,
+    counts: Vec<(Count, Series)>,
+    sums: Vec<((Currency, Sum), Series)>,
 }
 
 impl Cohort {
@@ -134,12 +134,13 @@ impl Tally {
     }
 
     /// Adds to a number: for windows that start in the range, where it depends on that.
+    #[inline]
     pub fn add(&mut self, cohort: CohortId, number: Number, range: Range<Boundary>, amount: i128) {
         let cohort = &mut self.cohorts[cohort as usize];
         match number {
             Number::Customers => cohort.customers += amount as i64,
             Number::Revenue(currency) => *entry(&mut cohort.revenue, currency) += amount,
-            Number::Count(count) => entry(&mut cohort.counts, count).add(range, amount as i64),
+            Number::Count(count) => entry(&mut cohort.counts, count).add(range, amount),
             Number::Sum(currency, sum) => entry(&mut cohort.sums, (currency, sum)).add(range, amount),
         }
     }
@@ -189,6 +190,7 @@ impl Cohort {
         for (count, series) in &self.counts {
             series.read(ascending, |i, n| {
                 let window = &mut windows[order[i]];
+                let n = n as i64;
                 match count {
                     Count::Start => window.start = n,
                     Count::Lost(reason) => window.lost_by_reason[*reason as usize] = n,
