@@ -145,8 +145,9 @@ impl Timeline {
             return;
         }
         let amounts_from = self.amounts.len() as u32;
-        self.amounts.extend_from_slice(sums);
-        self.values.extend_from_slice(values);
+        // One by one: they are few, and to call for a copy takes longer.
+        sums.iter().for_each(|&sum| self.amounts.push(sum));
+        values.iter().for_each(|&value| self.values.push(value));
         self.pieces.push(Piece { from, active, amounts: (amounts_from, self.amounts.len() as u32) });
     }
 

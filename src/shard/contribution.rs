@@ -114,8 +114,8 @@ impl Contribution {
         loop {
             let next = sides[0].next.min(sides[1].next);
             let is_last = next == Instant::DISTANT_FUTURE;
-            let end = if is_last { Boundary::NEVER } else { grid.at_or_after(next) };
-            if start < end {
+            if grid.instant(start) < next {
+                let end = if is_last { Boundary::NEVER } else { grid.at_or_after(next) };
                 let (old, new) = (self.then(timelines, &sides[0]), self.then(timelines, &sides[1]));
                 let is_counted = (old, new) != (Then::Nothing, Then::Nothing);
                 if is_counted && (!same_now || old != new) {

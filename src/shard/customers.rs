@@ -60,8 +60,8 @@ impl Customers {
         0..self.len as CustomerId
     }
 
-    /// The customer of a key, made with the history `empty` if there is none.
-    pub fn find_or_insert(&mut self, key: &CustomerKey, empty: &[u8]) -> CustomerId {
+    /// The customer of a key, made with this history if there is none.
+    pub fn find_or_insert(&mut self, key: &CustomerKey, history: &[u8]) -> CustomerId {
         let chunks = &mut self.chunks;
         if let Some(id) = self.index.find(key, |id| record(chunks, id).key() == key) {
             return id;
@@ -71,13 +71,12 @@ impl Customers {
             // A first small shard should not pay for a whole chunk.
             chunks.push(if self.len == 0 { Vec::new() } else { Vec::with_capacity(CHUNK) });
         }
-        let mut new = Record([[0; 16], [0; 16], [0; 16], *key]);
-        new.write(empty);
         if let Some(chunk) = chunks.last_mut() {
-            chunk.push(new);
+            chunk.push(Record([[0; 16], [0; 16], [0; 16], *key]));
         }
         self.index.insert(key, id, |id| record(chunks, id).key());
         self.len += 1;
+        self.set_history(id, history);
         id
     }
 

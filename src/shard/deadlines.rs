@@ -4,7 +4,10 @@
 //! coarser: a note costs four bytes and is refined as its time comes. Notes may be early or repeated; whoever takes
 //! one looks at the customer and, if it is not time yet, notes it again.
 
-use std::collections::BTreeMap;
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+
+use hashbrown::HashTable;
 
 use super::customers::CustomerId;
 use crate::time::Instant;
@@ -20,16 +23,23 @@ const LIST: usize = 512;
 /// Notes by the start of their bucket.
 #[derive(Debug, Default)]
 pub struct Deadlines {
-    buckets: BTreeMap<i64, Bucket>,
+    buckets: HashTable<Bucket>,
+    /// Where buckets start, each once.
+    starts: BinaryHeap<Reverse<i64>>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Bucket {
+    start: i64,
     full: Vec<Vec<CustomerId>>,
     last: Vec<CustomerId>,
 }
 
 impl Bucket {
+    fn new(start: i64) -> Self {
+        Self { start, full: Vec::new(), last: Vec::new() }
+    }
+
     fn push(&mut self, customer: CustomerId) {
         self.last.push(customer);
         if self.last.len() == LIST {
@@ -49,16 +59,34 @@ impl Deadlines {
         let away = at.as_millis().saturating_sub(now.as_millis());
         let width = WIDTHS.into_iter().rev().find(|(from, _)| away >> from > 0).unwrap_or(WIDTHS[0]).1;
         let start = at.as_millis() >> width << width;
-        self.buckets.entry(start).or_default().push(customer);
+        match self.buckets.find_mut(hash(start), |bucket| bucket.start == start) {
+            Some(bucket) => bucket.push(customer),
+            None => self.begin(start).push(customer),
+        }
+    }
+
+    #[cold]
+    fn begin(&mut self, start: i64) -> &mut Bucket {
+        self.starts.push(Reverse(start));
+        self.buckets.insert_unique(hash(start), Bucket::new(start), |bucket| hash(bucket.start)).into_mut()
     }
 
     /// Takes out, without repeats, everybody who may change at or before `t`.
     pub fn take_due(&mut self, t: Instant, due: &mut Vec<CustomerId>) {
         due.clear();
-        while let Some(bucket) = self.buckets.first_entry().filter(|bucket| *bucket.key() <= t.as_millis()) {
-            bucket.remove().append_to(due);
+        while let Some(&Reverse(start)) = self.starts.peek().filter(|Reverse(start)| *start <= t.as_millis()) {
+            self.starts.pop();
+            if let Ok(bucket) = self.buckets.find_entry(hash(start), |bucket| bucket.start == start) {
+                bucket.remove().0.append_to(due);
+            }
         }
         due.sort_unstable();
         due.dedup();
     }
+}
+
+/// Starts are round: their lowest bits tell nothing.
+fn hash(start: i64) -> u64 {
+    let hash = (start as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    hash ^ hash >> 32
 }

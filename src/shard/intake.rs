@@ -32,8 +32,10 @@ impl Shard {
     ) -> usize {
         let mut taken = 0;
         for block in records.chunks(BLOCK) {
-            let events: [Option<Result<Event<'_>, Refusal>>; BLOCK] =
-                std::array::from_fn(|i| block.get(i).and_then(read_in_place));
+            let mut events: [Option<Result<Event<'_>, Refusal>>; BLOCK] = [const { None }; BLOCK];
+            for (event, record) in events.iter_mut().zip(block) {
+                *event = read_in_place(record);
+            }
             let mut keys = [None; BLOCK];
             for (key, event) in keys.iter_mut().zip(&events) {
                 if let Some(Ok(event)) = event {

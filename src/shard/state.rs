@@ -128,16 +128,22 @@ impl Shard {
     ) -> Result<bool, Malformed> {
         codec::decode(packed, attributes.len(), texts, &mut self.scratch.history)?;
         let before = self.customers.len();
-        let customer = self.customers.find_or_insert(key, &[0]);
-        if self.customers.len() == before {
-            return Ok(false);
-        }
-        if attributes == self.attributes {
-            self.customers.set_history(customer, packed);
+        let customer = if attributes == self.attributes {
+            self.customers.find_or_insert(key, packed)
+        } else {
+            self.keep_own_attributes(attributes);
+            self.pack();
+            self.customers.find_or_insert(key, &self.scratch.bytes)
+        };
+        let is_new = self.customers.len() > before;
+        if is_new {
             self.count_restored(customer);
-            return Ok(true);
         }
-        // Attributes that no dimension asks for any more are dropped; the others keep their order.
+        Ok(is_new)
+    }
+
+    /// Of the loaded history attributes that no dimension asks for any more are dropped; the others keep their order.
+    fn keep_own_attributes(&mut self, attributes: &[String]) {
         let own = &self.attributes;
         let slot = |old: u8| attributes.get(usize::from(old)).and_then(|name| own.binary_search(name).ok());
         self.scratch.history.attributes.retain_mut(|fact| match slot(fact.slot) {
@@ -147,10 +153,6 @@ impl Shard {
             }
             None => false,
         });
-        self.pack();
-        self.customers.set_history(customer, &self.scratch.bytes);
-        self.count_restored(customer);
-        Ok(true)
     }
 
     /// Where the tallies are built ahead: adds the contribution of the customer whose history is loaded.
