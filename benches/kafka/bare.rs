@@ -130,6 +130,7 @@ fn take_all(
             let batch = queue.take();
             each(batch);
             taken += batch.len() as u64;
+            queue.give_back();
         }
         records += taken;
         if taken == 0 {

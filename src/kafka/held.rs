@@ -22,8 +22,8 @@ use crate::shard::{self, Counts, Outcome, Shard};
 use crate::store::Epoch;
 use crate::time::Instant;
 
-/// So many records the shard is given at a time; what the client gives is several times as much.
-const BLOCK: usize = 256;
+/// So many records the shard is given at a time: all that the client gives at once.
+const BLOCK: usize = crate::native::BATCH;
 
 /// Why a partition cannot be read on.
 #[derive(Debug, thiserror::Error)]

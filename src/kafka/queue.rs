@@ -138,7 +138,6 @@ impl Queue {
         if self.waits() {
             return;
         }
-        self.read = 0;
         match &mut self.source {
             Source::Client(queue) => {
                 queue.take();
@@ -168,13 +167,18 @@ impl Queue {
     /// So many of those that wait are read.
     pub fn pass(&mut self, count: usize) {
         self.read += count;
+        if !self.waits() {
+            self.give_back();
+        }
+    }
+
+    /// At once, while they are in the processor's cache.
+    fn give_back(&mut self) {
+        self.read = 0;
         match &mut self.source {
-            // At once, while they are in the processor's cache.
-            Source::Client(queue) if self.read == queue.taken().len() => {
-                queue.give_back();
-                self.read = 0;
-            }
-            _ => {}
+            Source::Client(queue) => queue.give_back(),
+            #[cfg(test)]
+            Source::Tape { taken, .. } => taken.clear(),
         }
     }
 

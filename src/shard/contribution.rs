@@ -114,6 +114,7 @@ impl Contribution {
         loop {
             let next = sides[0].next.min(sides[1].next);
             let is_last = next == Instant::DISTANT_FUTURE;
+            // As `start < end`, but where nothing lies between nothing is divided.
             if grid.instant(start) < next {
                 let end = if is_last { Boundary::NEVER } else { grid.at_or_after(next) };
                 let (old, new) = (self.then(timelines, &sides[0]), self.then(timelines, &sides[1]));

@@ -10,6 +10,7 @@ use std::collections::BinaryHeap;
 use hashbrown::HashTable;
 
 use super::customers::CustomerId;
+use crate::tally::spread;
 use crate::time::Instant;
 
 /// From how far away on buckets have which width, as powers of two of milliseconds: 1 s; 1 min from 1 min on; 1 h from
@@ -85,8 +86,7 @@ impl Deadlines {
     }
 }
 
-/// Starts are round: their lowest bits tell nothing.
+/// Up to the year 9999 there are a million starts: whoever chose times to collide would find few.
 fn hash(start: i64) -> u64 {
-    let hash = (start as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-    hash ^ hash >> 32
+    spread(start as u64)
 }

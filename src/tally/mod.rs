@@ -282,7 +282,13 @@ impl Key {
 
     /// Value numbers are the shard's own, so nobody can choose them to collide.
     fn hash(self) -> u64 {
-        let hash = (self.0 ^ 0x51_7c_c1_b7).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-        hash ^ hash >> 29
+        spread(self.0 ^ 0x51_7c_c1_b7)
     }
+}
+
+/// A hash of a number, for where nobody gains by numbers that collide.
+#[inline]
+pub fn spread(number: u64) -> u64 {
+    let hash = number.wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    hash ^ hash >> 29
 }

@@ -49,7 +49,7 @@ struct TooLarge;
 
 impl Default for Series {
     fn default() -> Self {
-        Self::Narrow(Differences::Sparse { at: Vec::new(), delta: Vec::new() })
+        Self::Narrow(Differences::default())
     }
 }
 
