@@ -79,7 +79,7 @@ fn publications(figures: &mut Figures, quiet: &mut Quiet, size: &str, plans: u64
     figures.push(format!("readings, {size} series"), readings, "ms");
     figures.push(format!("page written, {size} series"), page, "ms");
     figures.push(format!("series exactly, {size} series"), series as f64, "series");
-    let cohorts = shard.tracked_cohorts() as f64;
+    let cohorts = shard.readings().cohorts() as f64;
     figures.push(format!("series a cohort with 3 windows, {size} series"), series as f64 / cohorts, "series");
     let share = 100.0 * all / INTERVAL_MS;
     figures.push(format!("share of a core at the default interval of 5 s, {size} series"), share, "%");

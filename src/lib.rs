@@ -9,8 +9,8 @@
 //!
 //! Data flows one way, and each word of the picture is a module. [`framing`] finds the message in a record, [`decode`] judges
 //! it. [`history`] keeps one customer's facts and tells what the customer was at every instant. [`tally`] keeps signed
-//! ranges over window starts, per cohort. [`shard`] joins the three for one partition: change the customer's history, and
-//! replace what it contributed by what it contributes now. [`readings`] are the additive numbers at one instant; ratios are
+//! ranges over window starts, per cohort of the finest groupings; the others are added up. [`shard`] joins the three for one
+//! partition: change the customer's history, and replace what it contributed by what it contributes now. [`readings`] are the additive numbers at one instant; ratios are
 //! made once, from their sum, in [`gauges`]. What every number means stands in `docs/semantics.md`. All `unsafe` code is
 //! in [`native`].
 //!

@@ -68,6 +68,11 @@ pub struct WindowRevenue {
 }
 
 impl Readings {
+    /// How many cohorts there are, over all groupings.
+    pub fn cohorts(&self) -> usize {
+        self.groupings.iter().map(BTreeMap::len).sum()
+    }
+
     /// Adds another shard's readings as of the same instant under the same definitions.
     pub fn add(&mut self, other: Self) {
         self.earliest_event = match (self.earliest_event, other.earliest_event) {
@@ -98,6 +103,13 @@ impl CohortReading {
         self.windows.resize_with(self.windows.len().max(other.windows.len()), WindowReading::default);
         for (mine, theirs) in self.windows.iter_mut().zip(&other.windows) {
             mine.add(theirs);
+        }
+    }
+
+    /// Takes who moved in and out from another reading of the same cohort.
+    pub(crate) fn set_moved(&mut self, from: &Self) {
+        for (mine, theirs) in self.windows.iter_mut().zip(&from.windows) {
+            (mine.moved_in, mine.moved_out) = (theirs.moved_in, theirs.moved_out);
         }
     }
 }

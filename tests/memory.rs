@@ -141,7 +141,7 @@ fn of_cohorts(cohorts: usize) -> f64 {
     let before = resident_bytes();
     shard.advance(Instant::from_millis(NEW_YEAR + 90 * DAY));
     let bytes = resident_bytes().saturating_sub(before) as f64 / cohorts as f64;
-    assert_eq!(shard.tracked_cohorts(), cohorts + 1);
+    assert_eq!(shard.readings().cohorts(), cohorts + 1);
     bytes
 }
 

@@ -147,7 +147,12 @@ impl Contribution {
         }
     }
 
-    /// Brings the updates to one grouping's cohorts.
+    /// Whether there are updates that [`Self::apply`] brings to a grouping whose cohorts are added up.
+    pub fn has_moves(&self) -> bool {
+        self.updates.iter().any(|update| !update.number.adds_up())
+    }
+
+    /// Brings the updates to one grouping's cohorts: where they are added up from another one's, what does not add up.
     pub fn apply(
         &mut self,
         timelines: [&Timeline; 2],
@@ -165,7 +170,7 @@ impl Contribution {
                 tally.cohort(dimensions.name(plan, timelines[side], piece, values))
             })
         };
-        for update in updates {
+        for update in updates.iter().filter(|update| plan.finer.is_none() || !update.number.adds_up()) {
             let cohort = cohort_of(update.profile, tally);
             if update.other == update.profile || cohort_of(update.other, tally) != cohort {
                 tally.add(cohort, update.number, update.range.clone(), update.amount);

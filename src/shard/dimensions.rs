@@ -1,18 +1,32 @@
 //! Which values a customer has in a grouping's dimensions at an instant.
 
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 
 use super::values::Values;
-use crate::cohort::{Definitions, DimensionRef, DimensionValue, SignupPeriod};
+use crate::cohort::{Definitions, DimensionRef, DimensionValue, Grouping, SignupPeriod};
 use crate::history::ValueId;
 use crate::history::timeline::Timeline;
+use crate::readings::{CohortName, CohortReading};
 use crate::time::Instant;
 
 /// A grouping in terms of attribute slots.
 #[derive(Clone, Debug)]
 pub struct GroupingPlan {
     by: Vec<Answer>,
+    /// From which grouping's cohorts its own are added up.
+    pub finer: Option<Finer>,
+}
+
+/// Another grouping, by the same dimensions and some more.
+#[derive(Clone, Debug)]
+pub struct Finer {
+    pub grouping: usize,
+    /// Where the coarser grouping's dimensions stand in this one.
+    places: Vec<usize>,
 }
 
 /// Where a dimension's value comes from.
@@ -44,7 +58,45 @@ impl GroupingPlan {
                 }
             }
         };
-        definitions.groupings.iter().map(|grouping| Self { by: grouping.by.iter().map(answer).collect() }).collect()
+        let plan = |grouping: &Grouping| Self {
+            by: grouping.by.iter().map(answer).collect(),
+            finer: Finer::find(grouping, &definitions.groupings),
+        };
+        definitions.groupings.iter().map(plan).collect()
+    }
+
+    /// The places of the plans, in an order in which what is added up comes after what it is added up from.
+    pub fn finest_first(plans: &[Self]) -> Vec<usize> {
+        let mut order: Vec<usize> = (0..plans.len()).collect();
+        order.sort_by_key(|&grouping| Reverse(plans[grouping].by.len()));
+        order
+    }
+}
+
+impl Finer {
+    /// The one with the fewest dimensions more, which as a rule has the fewest cohorts.
+    fn find(grouping: &Grouping, all: &[Grouping]) -> Option<Self> {
+        let places = |other: &Grouping| -> Option<Vec<usize>> {
+            let place = |dimension| other.by.iter().position(|by| by == dimension);
+            grouping.by.iter().map(place).collect()
+        };
+        let finer = all.iter().enumerate().filter(|(_, other)| other.by.len() > grouping.by.len());
+        let finer = finer.filter_map(|(i, other)| Some((i, other.by.len(), places(other)?)));
+        let (grouping, _, places) = finer.min_by_key(|&(_, len, _)| len)?;
+        Some(Self { grouping, places })
+    }
+
+    /// The coarser grouping's cohorts: all but who moved between them.
+    pub fn add_up(&self, cohorts: &BTreeMap<CohortName, CohortReading>) -> BTreeMap<CohortName, CohortReading> {
+        let mut sums = BTreeMap::<CohortName, CohortReading>::new();
+        for (name, reading) in cohorts {
+            let name = self.places.iter().map(|&place| name[place].clone()).collect();
+            sums.entry(name).or_default().add(reading);
+        }
+        for window in sums.values_mut().flat_map(|sum| &mut sum.windows) {
+            (window.moved_in, window.moved_out) = (0, 0);
+        }
+        sums
     }
 }
 

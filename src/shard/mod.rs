@@ -15,6 +15,7 @@ mod state;
 mod tests;
 mod values;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 pub(crate) use state::State;
@@ -34,7 +35,7 @@ use crate::event::{Ignored, Kind, Rejection};
 use crate::history::fold::Folding;
 use crate::history::timeline::{Evaluator, Timeline};
 use crate::history::{History, SubscriptionId, codec};
-use crate::readings::Readings;
+use crate::readings::{CohortName, CohortReading, Readings};
 use crate::tally::Tally;
 use crate::time::{Boundary, Instant};
 
@@ -267,25 +268,30 @@ impl Shard {
     /// The numbers as of [`Self::as_of`]; nothing before the first [`Self::advance`].
     pub fn readings(&self) -> Readings {
         let Some(tallies) = &self.tallies else { return Readings::default() };
-        let mut readings = Readings {
-            // What has not happened yet as of now is no history.
-            earliest_event: self.earliest_event.filter(|&earliest| earliest <= tallies.as_of),
-            folded_before: self.folded_before,
-            groupings: Vec::with_capacity(tallies.by_grouping.len()),
-        };
         let windows = &self.definitions.windows;
         let grid = self.definitions.grid;
         let starts: Vec<Boundary> =
             windows.iter().map(|window| grid.at_or_before(tallies.as_of - window.length)).collect();
-        for tally in &tallies.by_grouping {
-            let mut cohorts = std::collections::BTreeMap::new();
-            tally.read(&starts, |name, reading| {
+        let mut groupings = vec![BTreeMap::<CohortName, CohortReading>::new(); tallies.plans.len()];
+        for grouping in GroupingPlan::finest_first(&tallies.plans) {
+            let finer = tallies.plans[grouping].finer.as_ref();
+            let mut cohorts = finer.map(|finer| finer.add_up(&groupings[finer.grouping])).unwrap_or_default();
+            tallies.by_grouping[grouping].read(&starts, |name, reading| {
                 let name = name.iter().map(|&value| self.values.text(value).into()).collect();
-                cohorts.insert(name, reading);
+                if finer.is_none() {
+                    cohorts.insert(name, reading);
+                } else if let Some(sum) = cohorts.get_mut(&name) {
+                    sum.set_moved(&reading);
+                }
             });
-            readings.groupings.push(cohorts);
+            groupings[grouping] = cohorts;
         }
-        readings
+        Readings {
+            // What has not happened yet as of now is no history.
+            earliest_event: self.earliest_event.filter(|&earliest| earliest <= tallies.as_of),
+            folded_before: self.folded_before,
+            groupings,
+        }
     }
 
     pub fn counts(&self) -> &Counts {
@@ -300,11 +306,6 @@ impl Shard {
     /// How many customers have more history than fits their record.
     pub fn spilled_customers(&self) -> usize {
         self.customers.spilled()
-    }
-
-    /// How many cohorts have a tally here, over all groupings.
-    pub fn tracked_cohorts(&self) -> usize {
-        self.tallies.iter().flat_map(|tallies| &tallies.by_grouping).map(Tally::len).sum()
     }
 
     pub fn definitions(&self) -> &Arc<Definitions> {
@@ -367,7 +368,8 @@ impl Shard {
         let Tallies { floor, plans, by_grouping, dimensions, .. } = tallies;
         let contribution = &mut self.scratch.contribution;
         contribution.find([before, after], self.definitions.grid, *floor);
-        for (plan, tally) in plans.iter().zip(by_grouping) {
+        let has_moves = contribution.has_moves();
+        for (plan, tally) in plans.iter().zip(by_grouping).filter(|(plan, _)| plan.finer.is_none() || has_moves) {
             contribution.apply([before, after], plan, dimensions, &mut self.values, tally);
         }
     }

@@ -54,6 +54,14 @@ pub enum Number {
     Sum(Currency, Sum),
 }
 
+impl Number {
+    /// Whether a cohort's follows from those of its parts. A customer that moves from one part to another moves in and out
+    /// of them, and not of the whole; of what it pays only the difference is read, which is the same.
+    pub fn adds_up(self) -> bool {
+        !matches!(self, Self::Count(Count::MovedIn | Count::MovedOut))
+    }
+}
+
 /// The cohorts of one grouping. Names are lists of `N` value numbers, which mean something to the shard only.
 #[derive(Debug, Default)]
 pub struct Tally {

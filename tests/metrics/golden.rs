@@ -45,10 +45,11 @@ fn the_page_of_a_small_log_is_as_it_was() {
     let shards = shards(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(LOG));
     for (mut shard, partition) in shards.into_iter().zip(0..) {
         shard.advance(as_of);
-        readings.add(shard.readings());
+        let of_shard = shard.readings();
+        tracked.cohorts += of_shard.cohorts() as u64;
+        readings.add(of_shard);
         own.count_records(&Counts::default(), shard.counts());
         tracked.customers += shard.tracked_customers() as u64;
-        tracked.cohorts += shard.tracked_cohorts() as u64;
         let topic = "customer-events".to_owned();
         let (lag, lag_time) = (Some(0), Some(Duration::ZERO));
         state.partitions.push(PartitionState { topic, partition, lag, lag_time, ..Default::default() });

@@ -41,7 +41,7 @@ pub(super) const PROCESS_FAMILIES: &[Family] = &[
     gauge(
         "churnwatch_tracked_cohorts",
         "cohorts",
-        "Cohorts that have a tally in memory, over all groupings and assigned partitions.",
+        "Cohorts that are told apart, over all groupings and assigned partitions.",
         "nothing has been published yet",
     ),
     counter("churnwatch_events_total", "events", &["kind"], "Events read that changed a customer's history."),

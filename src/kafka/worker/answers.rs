@@ -12,9 +12,10 @@ impl Worker {
         let mut numbers = Numbers::none();
         for (_, held) in self.held.iter_mut().filter(|(partition, _)| of.contains_key(partition)) {
             held.shard.advance(t);
-            numbers.readings.add(held.shard.readings());
+            let readings = held.shard.readings();
+            numbers.tracked_cohorts += readings.cohorts() as u64;
+            numbers.readings.add(readings);
             numbers.tracked_customers += held.shard.tracked_customers() as u64;
-            numbers.tracked_cohorts += held.shard.tracked_cohorts() as u64;
             numbers.oldest_new.extend(held.oldest_new.take());
         }
         numbers
