@@ -107,8 +107,11 @@ impl Timeline {
 
     /// Cuts out of the timeline of a history what it was as of an earlier instant, for what it contributes; false where
     /// only the history tells. What a customer was at an instant follows from the facts up to it, but why one has left,
-    /// and what an attribute was before anybody named it, can be told later.
+    /// and what an attribute was before anybody named it, can be told later; and what is folded begins when its folding ends.
     pub fn cut(&self, history: &History, t: Instant, cut: &mut Self) -> bool {
+        if history.folded.is_some_and(|folded| folded.until > t) {
+            return false;
+        }
         let pieces = self.pieces.partition_point(|piece| piece.from <= t);
         cut.clear();
         cut.earliest_values.extend_from_slice(&self.earliest_values);

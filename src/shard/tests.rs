@@ -177,3 +177,39 @@ fn what_only_prolongs_is_counted_when_something_late_makes_more_of_it() {
         check(&definitions(timeout, 0), &steps).unwrap_or_else(|error| panic!("{steps:?}: {error}"));
     }
 }
+
+#[test]
+fn a_clock_that_went_back_behind_what_is_folded_leaves_no_trace() {
+    let definitions = definitions(None, 0);
+    let minute = |minute: i64| Instant::from_millis(minute * MINUTE_MS);
+    let changed = |minute: i64, minor_units| {
+        let amount = Some(Money { currency_code: "EUR".to_owned(), minor_units });
+        event(minute, Content::Changed(Changed { recurring_amount: amount }))
+    };
+    // Enough for a history that is folded.
+    let past: Vec<_> = (0..20).map(|n| changed(START + 3 * n, 100 + n)).collect();
+    let later = changed(START + 103, 700);
+    let tell = |shard: &mut Shard, events: &[LifecycleEvent]| {
+        events.iter().for_each(|event| drop(shard.consume_message(event, None)));
+    };
+
+    let mut shard = Shard::new(definitions.clone(), HashKey([1; 16]));
+    tell(&mut shard, &[event(START, Content::Started(Started::default()))]);
+    tell(&mut shard, &past);
+    shard.advance(minute(START + 100));
+    shard.fold_before_windows_of(minute(START + 100));
+    assert!(shard.readings().folded_before > Some(minute(START + 20)));
+    let mut bytes = Vec::new();
+    crate::snapshot::write(&shard, "t", 0, &mut bytes).expect("memory takes any length");
+    let (_, mut shard) = crate::snapshot::read(&mut bytes.as_slice(), definitions.clone()).expect("it was written");
+    shard.advance(minute(START + 10));
+    tell(&mut shard, &[later.clone()]);
+    shard.advance(minute(START + 110));
+
+    let mut told = Shard::new(definitions, HashKey([1; 16]));
+    tell(&mut told, &[event(START, Content::Started(Started::default()))]);
+    tell(&mut told, &past);
+    tell(&mut told, &[later]);
+    told.advance(minute(START + 110));
+    assert_eq!(numbers(&shard), numbers(&told));
+}
