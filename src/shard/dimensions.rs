@@ -19,6 +19,7 @@ pub struct GroupingPlan {
     by: Vec<Answer>,
     /// From which grouping's cohorts its own are added up.
     pub finer: Option<Finer>,
+    can_move: bool,
 }
 
 /// Another grouping, by the same dimensions and some more.
@@ -61,8 +62,14 @@ impl GroupingPlan {
         let plan = |grouping: &Grouping| Self {
             by: grouping.by.iter().map(answer).collect(),
             finer: Finer::find(grouping, &definitions.groupings),
+            can_move: definitions.can_move(grouping),
         };
         definitions.groupings.iter().map(plan).collect()
+    }
+
+    /// Whether its tally counts a change of a customer, of one who moved or not.
+    pub fn counts(&self, moved: bool) -> bool {
+        self.finer.is_none() || (self.can_move && moved)
     }
 
     /// The places of the plans, in an order in which what is added up comes after what it is added up from.

@@ -368,8 +368,8 @@ impl Shard {
         let Tallies { floor, plans, by_grouping, dimensions, .. } = tallies;
         let contribution = &mut self.scratch.contribution;
         contribution.find([before, after], self.definitions.grid, *floor);
-        let has_moves = contribution.has_moves();
-        for (plan, tally) in plans.iter().zip(by_grouping).filter(|(plan, _)| plan.finer.is_none() || has_moves) {
+        let moved = contribution.has_moves();
+        for (plan, tally) in plans.iter().zip(by_grouping).filter(|(plan, _)| plan.counts(moved)) {
             contribution.apply([before, after], plan, dimensions, &mut self.values, tally);
         }
     }
