@@ -59,7 +59,6 @@ pub struct Options {
 impl Options {
     /// What the settings say, and the machine's own clock.
     pub fn new(settings: &Settings) -> Self {
-        let cores = || std::thread::available_parallelism().map_or(1, usize::from);
         Self {
             definitions: Arc::new(settings.definitions()),
             kafka: settings.kafka.clone(),
@@ -73,6 +72,11 @@ impl Options {
             now: wall_clock,
         }
     }
+}
+
+/// How many threads can run at a time.
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
 }
 
 /// What an instance did, known once it has ended.

@@ -262,6 +262,7 @@ impl World {
             snapshot_interval: Duration::ZERO,
             // One customer at a time, so that records come in between.
             slice_bytes: 1,
+            builders: 2,
             now: || Instant::from_millis(BEGIN_S * 1_000),
             shared: shared.clone(),
             writer: to_writer,
@@ -557,6 +558,7 @@ fn setup_of(mode: Mode) -> Setup {
         snapshot_interval: Duration::ZERO,
         // One customer at a time, so that records come in between.
         slice_bytes: 1,
+        builders: 1,
         now: || Instant::from_millis(BEGIN_S * 1_000),
         shared: Arc::new(Shared::new(Arc::new(Lasting::new(
             OwnMetrics::new(),

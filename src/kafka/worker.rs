@@ -136,6 +136,8 @@ pub(crate) struct Setup {
     pub snapshot_interval: Duration,
     /// How much of a snapshot is serialised between two batches.
     pub slice_bytes: usize,
+    /// On how many threads a worker builds the tallies of shards that have none.
+    pub builders: usize,
     pub now: fn() -> Instant,
     pub shared: Arc<Shared>,
     pub writer: Sender<Job>,

@@ -12,7 +12,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded};
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use tracing::warn;
 
-use super::{GLANCE, Options, spawn};
+use super::{GLANCE, Options, cores, spawn};
 use crate::kafka::as_of::AsOf;
 use crate::kafka::client::{self, Complaints, Events};
 use crate::kafka::consumer_config;
@@ -99,6 +99,7 @@ impl Session {
             max_future: self.options.max_future,
             snapshot_interval: self.options.snapshot.interval,
             slice_bytes: SLICE_BYTES,
+            builders: cores().div_ceil(self.options.workers.max(1)),
             now: self.options.now,
             shared: shared.clone(),
             writer: to_writer,
