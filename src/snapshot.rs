@@ -170,7 +170,7 @@ fn read_customers(frame: &[u8], attributes: &[String], texts: usize, shard: &mut
         if block.is_empty() {
             break;
         }
-        shard.fetch_places(block.iter().map(|(key, _)| *key));
+        shard.ask_for_places(block.iter().map(|(key, _)| *key));
         for (key, packed) in block {
             match shard.add_packed(key, packed, attributes, texts) {
                 Ok(true) => customers += 1,

@@ -3,8 +3,9 @@
 //! Records lie in order of arrival, in chunks that never move; an [index](super::index) leads to them.
 
 use super::frozen::Frozen;
-use super::index::{Index, Place};
+use super::index::Index;
 use crate::history::append::{Appended, Line, Update, append};
+use crate::native::prefetch;
 
 /// A customer's keyed hash. Nothing leads from it back to the id.
 pub type CustomerKey = [u8; 16];
@@ -80,54 +81,41 @@ impl Customers {
         id
     }
 
-    /// The customers of some keys, where they are known. Their histories are in the processor's cache then.
+    /// Asks for where a key's customer is told.
+    pub fn ask_for_place(&self, key: &CustomerKey) {
+        self.index.ask_for_line(key);
+    }
+
+    /// Who are most likely the customers of some keys; somebody else now and then. Their records are asked for.
     ///
-    /// Each loop asks for all its places in memory before any is there: what one waits for, all wait for together.
-    pub fn find_all<const N: usize>(&self, keys: &[Option<CustomerKey>; N]) -> [Option<CustomerId>; N] {
-        let mut places = [Place::default(); N];
-        let mut touched = 0;
-        for (place, key) in places.iter_mut().zip(keys) {
-            let Some(key) = key else { continue };
-            let byte;
-            (*place, byte) = self.index.place(key);
-            touched |= byte;
+    /// Each loop asks for all its places in memory before the next reads any. Nothing else is done meanwhile: places that are
+    /// asked for one by one between an event's hash and the next come later, all in all.
+    pub fn guess_all<const N: usize>(&self, keys: &[Option<CustomerKey>; N]) -> [Option<CustomerId>; N] {
+        for key in keys.iter().flatten() {
+            self.index.ask_for_line(key);
         }
-        // Otherwise the bytes would not be read.
-        std::hint::black_box(touched);
-        let mut customers = [None; N];
-        for ((customer, key), place) in customers.iter_mut().zip(keys).zip(&places) {
-            *customer = key.and_then(|key| self.index.guess(&key, *place));
-        }
-        let mut touched = 0;
-        for (customer, key) in customers.iter_mut().zip(keys) {
-            let Some(id) = *customer else { continue };
-            let record = record(&self.chunks, id);
-            if Some(record.key()) == key.as_ref() {
-                touched |= self.first_spilled_byte(record);
-            } else {
-                *customer = None;
+        let mut guesses = [None; N];
+        for (guess, key) in guesses.iter_mut().zip(keys) {
+            *guess = key.and_then(|key| self.index.guess(&key));
+            if let Some(id) = *guess {
+                prefetch(record(&self.chunks, id));
             }
         }
-        std::hint::black_box(touched);
-        customers
+        guesses
     }
 
-    /// Has the places of some keys in the processor's cache.
-    pub fn fetch_places<'k>(&self, keys: impl Iterator<Item = &'k CustomerKey>) {
-        std::hint::black_box(keys.fold(0, |touched, key| touched | self.index.place(key).1));
-    }
-
-    /// Has the histories of some customers in the processor's cache.
-    pub fn fetch(&self, ids: &[CustomerId]) {
-        std::hint::black_box(ids.iter().fold(0, |touched, &id| touched | record(&self.chunks, id).len()));
-        let spilled = |touched, &id: &CustomerId| touched | self.first_spilled_byte(record(&self.chunks, id));
-        std::hint::black_box(ids.iter().fold(0, spilled));
-    }
-
-    /// To be read where a history that does not lie in its record shall be in the processor's cache; 0 otherwise.
+    /// Asks for a history that does not lie in its record, which should be there by now.
     #[inline(always)]
-    fn first_spilled_byte(&self, record: &Record) -> u8 {
-        record.spilled_at().and_then(|at| self.spilled[at].first().copied()).unwrap_or_default()
+    pub fn ask_for_spilled(&self, id: CustomerId) {
+        if let Some(spilled) = record(&self.chunks, id).spilled_at().and_then(|at| self.spilled[at].first()) {
+            prefetch(spilled);
+        }
+    }
+
+    /// Asks for the histories of some customers.
+    pub fn ask_for(&self, ids: &[CustomerId]) {
+        ids.iter().for_each(|&id| prefetch(record(&self.chunks, id)));
+        ids.iter().for_each(|&id| self.ask_for_spilled(id));
     }
 
     pub fn key(&self, id: CustomerId) -> &CustomerKey {

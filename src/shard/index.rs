@@ -7,6 +7,7 @@
 //! Numbers are never taken out.
 
 use super::customers::{CustomerId, CustomerKey};
+use crate::native::prefetch;
 
 const SEGMENTS: usize = 256;
 const SLOTS: usize = 12;
@@ -33,10 +34,6 @@ struct Segment {
     len: usize,
 }
 
-/// The line of a key, if it is not full.
-#[derive(Clone, Copy, Default)]
-pub(super) struct Place(usize);
-
 /// Numbers of customers by the hash of their ids.
 pub(super) struct Index {
     segments: Vec<Segment>,
@@ -55,16 +52,20 @@ impl Index {
         self.expected = customers / SEGMENTS * 9 / 8;
     }
 
-    /// Where a key's customer would be, and a byte from there, to be in the processor's cache next.
-    pub fn place(&self, key: &CustomerKey) -> (Place, u8) {
+    /// Asks for the line of a key.
+    #[inline(always)]
+    pub fn ask_for_line(&self, key: &CustomerKey) {
         let lines = &self.segment(key).lines;
-        let at = place(key, lines.len());
-        (Place(at), lines.get(at).map_or(0, |line| line.tags[0]))
+        if let Some(line) = lines.get(place(key, lines.len())) {
+            prefetch(line);
+        }
     }
 
     /// Who is most likely the key's customer, if it has one: the first with the same byte, in its line or the next.
-    pub fn guess(&self, key: &CustomerKey, Place(at): Place) -> Option<CustomerId> {
+    #[inline]
+    pub fn guess(&self, key: &CustomerKey) -> Option<CustomerId> {
         let lines = &self.segment(key).lines;
+        let at = place(key, lines.len());
         let line = lines.get(at)?;
         let next = || line.is_full().then(|| lines.get(at + 1)).flatten();
         line.candidates(tag(key)).next().or_else(|| next()?.candidates(tag(key)).next())
@@ -250,8 +251,7 @@ mod tests {
             for key in told.iter().chain(&others) {
                 let found = index.find(key, |id| told[id as usize] == *key);
                 prop_assert_eq!(found, known.get(key).copied());
-                let (place, _) = index.place(key);
-                let guess = index.guess(key, place);
+                let guess = index.guess(key);
                 prop_assert!(guess.is_none_or(|id| told[id as usize][..1] == key[..1]), "of its segment");
             }
         }
@@ -272,8 +272,7 @@ mod tests {
             for (id, key) in keys.iter().enumerate() {
                 index.insert(key, id as CustomerId, |id| &keys[id as usize]);
             }
-            let right =
-                |(id, key): (usize, &CustomerKey)| index.guess(key, index.place(key).0) == Some(id as CustomerId);
+            let right = |(id, key): (usize, &CustomerKey)| index.guess(key) == Some(id as CustomerId);
             let right = keys.iter().enumerate().filter(|&of| right(of)).count();
             assert!(right * 100 > keys.len() * 95, "{right} of {}", keys.len());
             let lines: usize = index.segments.iter().map(|segment| segment.lines.len()).sum();

@@ -11,6 +11,9 @@ use crate::history::{AttributeFact, Fact};
 use crate::proto::LifecycleEvent;
 use crate::time::Instant;
 
+/// How many records before it is applied a history that may lie elsewhere is asked for.
+const AHEAD: usize = 8;
+
 impl Shard {
     /// Takes in one record's payload (`None`: a tombstone) and counts what became of it. An event later
     /// than `latest_event_time` is rejected; `None` accepts any.
@@ -42,11 +45,15 @@ impl Shard {
                     *key = Some(self.customer_key(event.customer_id));
                 }
             }
-            let customers = self.customers.find_all(&keys);
+            let guesses = self.customers.guess_all(&keys);
             for (i, record) in block.iter().enumerate() {
+                if let Some(Some(ahead)) = guesses.get(i + AHEAD) {
+                    self.customers.ask_for_spilled(*ahead);
+                }
                 let outcome = match (&events[i], keys[i]) {
                     (Some(Ok(event)), Some(key)) => {
-                        let customer = customers[i].unwrap_or_else(|| self.customers.find_or_insert(&key, &[0]));
+                        let guess = guesses[i].filter(|&guess| *self.customers.key(guess) == key);
+                        let customer = guess.unwrap_or_else(|| self.customers.find_or_insert(&key, &[0]));
                         self.take_in_event(event, customer)
                     }
                     (Some(Err(refusal)), _) => self.refuse(*refusal),

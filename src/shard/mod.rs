@@ -227,7 +227,7 @@ impl Shard {
         let (mut before, mut after) =
             (std::mem::take(&mut self.scratch.before), std::mem::take(&mut self.scratch.after));
         for block in due.chunks(BLOCK) {
-            self.customers.fetch(block);
+            self.customers.ask_for(block);
             for &customer in block {
                 self.load(customer);
                 self.evaluate(t, &mut after);

@@ -112,9 +112,9 @@ impl Shard {
         }
     }
 
-    /// Has the processor fetch where some customers will be put.
-    pub(crate) fn fetch_places<'k>(&self, keys: impl Iterator<Item = &'k CustomerKey>) {
-        self.customers.fetch_places(keys);
+    /// Asks for where some customers will be put.
+    pub(crate) fn ask_for_places<'k>(&self, keys: impl Iterator<Item = &'k CustomerKey>) {
+        keys.for_each(|key| self.customers.ask_for_place(key));
     }
 
     /// Puts back a customer whose history was packed under `attributes`, referring to the first `texts` texts; false
