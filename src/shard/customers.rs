@@ -13,7 +13,10 @@ pub type CustomerKey = [u8; 16];
 /// Number of a customer in its shard; never reused.
 pub type CustomerId = u32;
 
-const CHUNK: usize = 1024;
+/// So many chunks are of one size, and as many of twice that size follow. What is unused is a quarter at most.
+const CHUNKS_OF_A_SIZE: usize = 4;
+/// How many records the first chunks have.
+const FIRST_CHUNK: usize = 1024;
 const INLINE: usize = 47;
 /// By how many bytes a history that does not lie in its record grows.
 const SPILLED_STEP: usize = 32;
@@ -22,7 +25,10 @@ const SPILLED: u8 = u8::MAX;
 
 /// One cache line, in quarters: the history has the first three but for their last byte, which is its length, and the
 /// customer's key the last. As one array, in which a history can be read by the word up to its end.
-#[repr(align(64))]
+///
+/// It asks to be aligned to a quarter only: mimalloc puts blocks of these sizes at a line's beginning anyway, but would round
+/// them up by a quarter if it was asked to.
+#[repr(align(16))]
 #[derive(Clone, Copy)]
 struct Record([[u8; 16]; 4]);
 
@@ -63,19 +69,18 @@ impl Customers {
 
     /// The customer of a key, made with this history if there is none.
     pub fn find_or_insert(&mut self, key: &CustomerKey, history: &[u8]) -> CustomerId {
-        let chunks = &mut self.chunks;
-        if let Some(id) = self.index.find(key, |id| record(chunks, id).key() == key) {
+        if let Some(id) = self.index.find(key, |id| record(&self.chunks, id).key() == key) {
             return id;
         }
         let id = self.len as CustomerId;
-        if self.len.is_multiple_of(CHUNK) {
-            // A first small shard should not pay for a whole chunk.
-            chunks.push(if self.len == 0 { Vec::new() } else { Vec::with_capacity(CHUNK) });
+        let (chunk, place) = locate(id);
+        if place == 0 {
+            // A small shard should not pay for a whole chunk.
+            let size = if chunk == 0 { 0 } else { FIRST_CHUNK << (chunk / CHUNKS_OF_A_SIZE) };
+            self.chunks.push(Vec::with_capacity(size));
         }
-        if let Some(chunk) = chunks.last_mut() {
-            chunk.push(Record([[0; 16], [0; 16], [0; 16], *key]));
-        }
-        self.index.insert(key, id, |id| record(chunks, id).key());
+        self.chunks[chunk].push(Record([[0; 16], [0; 16], [0; 16], *key]));
+        self.index.insert(key, id, |id| record(&self.chunks, id).key());
         self.len += 1;
         self.set_history(id, history);
         id
@@ -146,7 +151,7 @@ impl Customers {
         if self.frozen.awaits(id) {
             self.keep_frozen(id);
         }
-        let record = &mut self.chunks[id as usize / CHUNK][id as usize % CHUNK];
+        let record = record_mut(&mut self.chunks, id);
         let spilled_at = record.spilled_at();
         if bytes.len() <= INLINE {
             if let Some(at) = spilled_at {
@@ -174,7 +179,7 @@ impl Customers {
     /// Adds the latest word on a customer to its history where that is simple; `None`, and nothing is changed, otherwise.
     #[inline]
     pub fn append(&mut self, id: CustomerId, update: &Update<'_>) -> Option<Appended> {
-        let record = &mut self.chunks[id as usize / CHUNK][id as usize % CHUNK];
+        let record = record_mut(&mut self.chunks, id);
         let len = record.len();
         if len == SPILLED {
             return None;
@@ -251,8 +256,30 @@ impl Record {
     }
 }
 
+/// A customer's chunk, and its place in there.
+///
+/// With chunks of one size their list would grow with the customers, beyond the nearer caches, and each look-up would wait
+/// for it. As it is, half of the customers lie in the last four.
+#[inline(always)]
+fn locate(id: CustomerId) -> (usize, usize) {
+    const BEFORE: usize = CHUNKS_OF_A_SIZE * FIRST_CHUNK;
+    // As if the smaller sizes, which are left out, had come before: then a size ends with each power of two.
+    let at = id as usize + BEFORE;
+    let doubled = at.ilog2() - BEFORE.ilog2();
+    let size = FIRST_CHUNK.ilog2() + doubled;
+    (doubled as usize * CHUNKS_OF_A_SIZE + (at >> size) - CHUNKS_OF_A_SIZE, at & ((1 << size) - 1))
+}
+
+#[inline(always)]
 fn record(chunks: &[Vec<Record>], id: CustomerId) -> &Record {
-    &chunks[id as usize / CHUNK][id as usize % CHUNK]
+    let (chunk, place) = locate(id);
+    &chunks[chunk][place]
+}
+
+#[inline(always)]
+fn record_mut(chunks: &mut [Vec<Record>], id: CustomerId) -> &mut Record {
+    let (chunk, place) = locate(id);
+    &mut chunks[chunk][place]
 }
 
 #[cfg(test)]
@@ -262,6 +289,21 @@ mod tests {
     #[test]
     fn a_record_is_one_cache_line() {
         assert_eq!(size_of::<Record>(), 64);
+    }
+
+    #[test]
+    fn records_fill_chunk_after_chunk() {
+        let mut next = (0, 0);
+        for id in 0..1_000_000 {
+            let (chunk, place) = locate(id);
+            if (chunk, place) != next {
+                let size = FIRST_CHUNK << (next.0 / CHUNKS_OF_A_SIZE);
+                assert_eq!((next.1, chunk, place), (size, next.0 + 1, 0), "{id}");
+            }
+            next = (chunk, place + 1);
+        }
+        assert!(next.0 > 5 * CHUNKS_OF_A_SIZE, "several sizes: {next:?}");
+        assert!(locate(CustomerId::MAX).0 < 20 * CHUNKS_OF_A_SIZE);
     }
 
     #[test]
