@@ -13,7 +13,8 @@ pub type CustomerKey = [u8; 16];
 /// Number of a customer in its shard; never reused.
 pub type CustomerId = u32;
 
-/// So many chunks are of one size, and as many of twice that size follow. What is unused is a quarter at most.
+/// So many chunks are of one size, and as many of twice that size follow: beyond the first size a third of them is unused
+/// at most, with many customers a fifth.
 const CHUNKS_OF_A_SIZE: usize = 4;
 /// How many records the first chunks have.
 const FIRST_CHUNK: usize = 1024;
@@ -259,7 +260,7 @@ impl Record {
 /// A customer's chunk, and its place in there.
 ///
 /// With chunks of one size their list would grow with the customers, beyond the nearer caches, and each look-up would wait
-/// for it. As it is, half of the customers lie in the last four.
+/// for it. As it is, about half of the customers lie in the last four.
 #[inline(always)]
 fn locate(id: CustomerId) -> (usize, usize) {
     const BEFORE: usize = CHUNKS_OF_A_SIZE * FIRST_CHUNK;

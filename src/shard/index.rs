@@ -116,7 +116,7 @@ impl Segment {
         for lines in old.chunks(LINES_AT_A_TIME) {
             let ids = lines.iter().flat_map(|line| &line.ids[..line.len()]);
             // All are asked for before any is waited for.
-            std::hint::black_box(ids.clone().fold(0, |touched, &id| touched | key_of(id)[0]));
+            ids.clone().for_each(|&id| prefetch(key_of(id)));
             for &id in ids {
                 self.insert(key_of(id), id);
             }
