@@ -2,6 +2,7 @@
 //!
 //! Records lie in order of arrival, in chunks that never move; an [index](super::index) leads to them.
 
+use super::chunks::Chunks;
 use super::frozen::Frozen;
 use super::index::Index;
 use crate::history::append::{Appended, Line, Update, append};
@@ -13,9 +14,6 @@ pub type CustomerKey = [u8; 16];
 /// Number of a customer in its shard; never reused.
 pub type CustomerId = u32;
 
-/// So many chunks are of one size, and as many of twice that size follow: beyond the first size a third of them is unused
-/// at most, with many customers a fifth.
-const CHUNKS_OF_A_SIZE: usize = 4;
 /// How many records the first chunks have.
 const FIRST_CHUNK: usize = 1024;
 const INLINE: usize = 47;
@@ -35,22 +33,20 @@ struct Record([[u8; 16]; 4]);
 
 /// Every customer of a shard.
 pub struct Customers {
-    chunks: Vec<Vec<Record>>,
+    records: Chunks<Record, FIRST_CHUNK>,
     index: Index,
     spilled: Vec<Vec<u8>>,
     free: Vec<u32>,
-    len: usize,
     frozen: Frozen,
 }
 
 impl Customers {
     pub fn new() -> Self {
         Self {
-            chunks: Vec::new(),
+            records: Chunks::new(),
             index: Index::new(),
             spilled: Vec::new(),
             free: Vec::new(),
-            len: 0,
             frozen: Frozen::default(),
         }
     }
@@ -61,28 +57,21 @@ impl Customers {
     }
 
     pub fn len(&self) -> usize {
-        self.len
+        self.records.len()
     }
 
     pub fn ids(&self) -> impl Iterator<Item = CustomerId> + use<> {
-        0..self.len as CustomerId
+        0..self.len() as CustomerId
     }
 
     /// The customer of a key, made with this history if there is none.
     pub fn find_or_insert(&mut self, key: &CustomerKey, history: &[u8]) -> CustomerId {
-        if let Some(id) = self.index.find(key, |id| record(&self.chunks, id).key() == key) {
+        if let Some(id) = self.index.find(key, |id| self.records[id as usize].key() == key) {
             return id;
         }
-        let id = self.len as CustomerId;
-        let (chunk, place) = locate(id);
-        if place == 0 {
-            // A small shard should not pay for a whole chunk.
-            let size = if chunk == 0 { 0 } else { FIRST_CHUNK << (chunk / CHUNKS_OF_A_SIZE) };
-            self.chunks.push(Vec::with_capacity(size));
-        }
-        self.chunks[chunk].push(Record([[0; 16], [0; 16], [0; 16], *key]));
-        self.index.insert(key, id, |id| record(&self.chunks, id).key());
-        self.len += 1;
+        let id = self.len() as CustomerId;
+        self.records.push(Record([[0; 16], [0; 16], [0; 16], *key]));
+        self.index.insert(key, id, |id| self.records[id as usize].key());
         self.set_history(id, history);
         id
     }
@@ -97,14 +86,19 @@ impl Customers {
     /// Each loop asks for all its places in memory before the next reads any. Nothing else is done meanwhile: places that are
     /// asked for one by one between an event's hash and the next come later, all in all.
     pub fn guess_all<const N: usize>(&self, keys: &[Option<CustomerKey>; N]) -> [Option<CustomerId>; N] {
-        for key in keys.iter().flatten() {
-            self.index.ask_for_line(key);
+        let mut lines = [None; N];
+        for (line, key) in lines.iter_mut().zip(keys) {
+            if let Some(key) = key {
+                *line = self.index.ask_for_line(key);
+            }
         }
         let mut guesses = [None; N];
-        for (guess, key) in guesses.iter_mut().zip(keys) {
-            *guess = key.and_then(|key| self.index.guess(&key));
-            if let Some(id) = *guess {
-                prefetch(record(&self.chunks, id));
+        for ((guess, line), key) in guesses.iter_mut().zip(lines).zip(keys) {
+            if let (Some(line), Some(key)) = (line, key)
+                && let Some(id) = self.index.guess(key, line)
+            {
+                prefetch(&self.records[id as usize]);
+                *guess = Some(id);
             }
         }
         guesses
@@ -113,29 +107,29 @@ impl Customers {
     /// Asks for a history that does not lie in its record, which should be there by now.
     #[inline(always)]
     pub fn ask_for_spilled(&self, id: CustomerId) {
-        if let Some(spilled) = record(&self.chunks, id).spilled_at().and_then(|at| self.spilled[at].first()) {
+        if let Some(spilled) = self.records[id as usize].spilled_at().and_then(|at| self.spilled[at].first()) {
             prefetch(spilled);
         }
     }
 
     /// Asks for the histories of some customers.
     pub fn ask_for(&self, ids: &[CustomerId]) {
-        ids.iter().for_each(|&id| prefetch(record(&self.chunks, id)));
+        ids.iter().for_each(|&id| prefetch(&self.records[id as usize]));
         ids.iter().for_each(|&id| self.ask_for_spilled(id));
     }
 
     pub fn key(&self, id: CustomerId) -> &CustomerKey {
-        record(&self.chunks, id).key()
+        self.records[id as usize].key()
     }
 
     /// A customer's packed history.
     pub fn history(&self, id: CustomerId) -> &[u8] {
-        record(&self.chunks, id).history(&self.spilled)
+        self.records[id as usize].history(&self.spilled)
     }
 
     /// Whether a customer's history is too long for its record.
     pub fn is_spilled(&self, id: CustomerId) -> bool {
-        record(&self.chunks, id).len() == SPILLED
+        self.records[id as usize].len() == SPILLED
     }
 
     /// How many histories are too long for their record.
@@ -152,7 +146,7 @@ impl Customers {
         if self.frozen.awaits(id) {
             self.keep_frozen(id);
         }
-        let record = record_mut(&mut self.chunks, id);
+        let record = &mut self.records[id as usize];
         let spilled_at = record.spilled_at();
         if bytes.len() <= INLINE {
             if let Some(at) = spilled_at {
@@ -180,7 +174,7 @@ impl Customers {
     /// Adds the latest word on a customer to its history where that is simple; `None`, and nothing is changed, otherwise.
     #[inline]
     pub fn append(&mut self, id: CustomerId, update: &Update<'_>) -> Option<Appended> {
-        let record = record_mut(&mut self.chunks, id);
+        let record = &mut self.records[id as usize];
         let len = record.len();
         if len == SPILLED {
             return None;
@@ -198,7 +192,7 @@ impl Customers {
 
     /// Begins a snapshot of all customers as they are now; one that is under way ends.
     pub fn freeze(&mut self) {
-        self.frozen = Frozen::begin(self.len as CustomerId);
+        self.frozen = Frozen::begin(self.len() as CustomerId);
     }
 
     /// Ends the snapshot that is under way.
@@ -216,7 +210,7 @@ impl Customers {
     /// The next customer of the snapshot under way, in the order of arrival, as it was when the snapshot began.
     pub fn next_frozen(&mut self) -> Option<(&CustomerKey, &[u8])> {
         let id = self.frozen.next()?;
-        let record = record(&self.chunks, id);
+        let record = &self.records[id as usize];
         let history = self.frozen.take_kept(id).unwrap_or_else(|| record.history(&self.spilled));
         Some((record.key(), history))
     }
@@ -257,32 +251,6 @@ impl Record {
     }
 }
 
-/// A customer's chunk, and its place in there.
-///
-/// With chunks of one size their list would grow with the customers, beyond the nearer caches, and each look-up would wait
-/// for it. As it is, about half of the customers lie in the last four.
-#[inline(always)]
-fn locate(id: CustomerId) -> (usize, usize) {
-    const BEFORE: usize = CHUNKS_OF_A_SIZE * FIRST_CHUNK;
-    // As if the smaller sizes, which are left out, had come before: then a size ends with each power of two.
-    let at = id as usize + BEFORE;
-    let doubled = at.ilog2() - BEFORE.ilog2();
-    let size = FIRST_CHUNK.ilog2() + doubled;
-    (doubled as usize * CHUNKS_OF_A_SIZE + (at >> size) - CHUNKS_OF_A_SIZE, at & ((1 << size) - 1))
-}
-
-#[inline(always)]
-fn record(chunks: &[Vec<Record>], id: CustomerId) -> &Record {
-    let (chunk, place) = locate(id);
-    &chunks[chunk][place]
-}
-
-#[inline(always)]
-fn record_mut(chunks: &mut [Vec<Record>], id: CustomerId) -> &mut Record {
-    let (chunk, place) = locate(id);
-    &mut chunks[chunk][place]
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -290,21 +258,6 @@ mod tests {
     #[test]
     fn a_record_is_one_cache_line() {
         assert_eq!(size_of::<Record>(), 64);
-    }
-
-    #[test]
-    fn records_fill_chunk_after_chunk() {
-        let mut next = (0, 0);
-        for id in 0..1_000_000 {
-            let (chunk, place) = locate(id);
-            if (chunk, place) != next {
-                let size = FIRST_CHUNK << (next.0 / CHUNKS_OF_A_SIZE);
-                assert_eq!((next.1, chunk, place), (size, next.0 + 1, 0), "{id}");
-            }
-            next = (chunk, place + 1);
-        }
-        assert!(next.0 > 5 * CHUNKS_OF_A_SIZE, "several sizes: {next:?}");
-        assert!(locate(CustomerId::MAX).0 < 100, "the list stays short");
     }
 
     #[test]

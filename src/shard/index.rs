@@ -1,87 +1,107 @@
 //! Where each customer is: from the hash of an id to the customer's number.
 //!
-//! What a look-up waits for is memory, so it takes one cache line: twelve numbers, and of each one's key a byte. A full line
-//! runs over into the next. Segments, chosen by the key's first byte, grow one by one: a single table of
-//! tens of millions would stall for seconds each time, a segment does for milliseconds.
+//! What a look-up waits for is memory, so it takes one cache line: twelve numbers, and of each one's key a byte. Keys are
+//! spread over the lines in the order of their hash, evenly over however many there are. A full line runs over into the next.
+//!
+//! The table grows in place, from its end, a few lines with each customer that is added: what is in line 9 of 10 comes to
+//! line 11 of 12 once everything behind it has moved. A copy would stall for seconds with tens of millions of customers, and
+//! leave a hole in memory that is too small for the next table.
 //!
 //! Numbers are never taken out.
 
+use super::chunks::Chunks;
 use super::customers::{CustomerId, CustomerKey};
 use crate::native::prefetch;
 
-const SEGMENTS: usize = 256;
 const SLOTS: usize = 12;
-/// So many are read again together when a segment grows.
-const LINES_AT_A_TIME: usize = 4;
-/// In percent: a segment that is fuller grows, by a quarter.
-const FULLEST: usize = 85;
-/// By how much a segment grows at most for customers that are foreseen.
+/// Of the first chunk.
+const FIRST_LINES: usize = 16;
+/// In percent: a table that is fuller begins to grow, by a fifth to a third.
+const FULLEST: usize = 82;
+/// How many lines move with each customer that is added while the table grows: when that is done, it is 4 % fuller than when
+/// it began.
+const LINES_AT_A_TIME: u64 = 2;
+/// By how much the table grows at most for customers that are foreseen.
 const FORESEEN: usize = 8;
 /// In each byte.
 const LOWEST: u64 = u64::MAX / 0xff;
 
-#[repr(align(64))]
-#[derive(Clone, Copy, Default)]
-struct Line {
-    ids: [CustomerId; SLOTS],
-    /// Of their keys; zero where there is none.
-    tags: [u8; 16],
-}
+/// Twelve customers' numbers, and in the last four words a byte of each one's key; zero where there is nobody. An array as it
+/// is, since memory for many of its zeros is taken only when it is touched.
+pub(super) type Line = [u32; 16];
 
-#[derive(Default)]
-struct Segment {
-    lines: Vec<Line>,
-    len: usize,
-}
+const EMPTY: Line = [0; 16];
 
 /// Numbers of customers by the hash of their ids.
 pub(super) struct Index {
-    segments: Vec<Segment>,
-    /// How many customers a segment will have, where that is foreseen.
+    lines: Chunks<Line, FIRST_LINES>,
+    /// Over how many lines keys are spread, but for those before the frontier.
+    now: u64,
+    /// Over how many lines keys were spread when the table began to grow.
+    before: u64,
+    /// Which of the lines of before move next, from the last to the first; those behind it have moved. Zero when all have.
+    frontier: u64,
+    len: usize,
+    /// Who ran over the end.
+    beyond: Vec<CustomerId>,
+    /// Who is on the move. Kept for its memory.
+    moving: Vec<CustomerId>,
+    /// How many customers there will be, where that is foreseen.
     expected: usize,
 }
 
 impl Index {
     pub fn new() -> Self {
-        Self { segments: (0..SEGMENTS).map(|_| Segment::default()).collect(), expected: 0 }
+        Self {
+            lines: Chunks::new(),
+            now: 0,
+            before: 0,
+            frontier: 0,
+            len: 0,
+            beyond: Vec::new(),
+            moving: Vec::new(),
+            expected: 0,
+        }
     }
 
     /// Foresees so many customers. It is a hint: what is allocated stays in proportion to those that come.
     pub fn expect(&mut self, customers: usize) {
-        // Segments are not filled evenly.
-        self.expected = customers / SEGMENTS * 9 / 8;
+        self.expected = customers;
     }
 
-    /// Asks for the line of a key.
+    /// The line of a key, which is asked for, unless nobody was inserted yet.
     #[inline(always)]
-    pub fn ask_for_line(&self, key: &CustomerKey) {
-        let lines = &self.segment(key).lines;
-        if let Some(line) = lines.get(place(key, lines.len())) {
-            prefetch(line);
+    pub fn ask_for_line(&self, key: &CustomerKey) -> Option<&Line> {
+        if self.now == 0 {
+            return None;
         }
+        let line = &self.lines[self.place(key)];
+        prefetch(line);
+        Some(line)
     }
 
-    /// Who is most likely the key's customer, if it has one: the first with the same byte, in its line or the next.
+    /// Who is most likely the customer of a key with this line, if it has one: the first with the same byte, in its line or
+    /// the next.
     #[inline]
-    pub fn guess(&self, key: &CustomerKey) -> Option<CustomerId> {
-        let lines = &self.segment(key).lines;
-        let at = place(key, lines.len());
-        let line = lines.get(at)?;
-        let next = || line.is_full().then(|| lines.get(at + 1)).flatten();
-        line.candidates(tag(key)).next().or_else(|| next()?.candidates(tag(key)).next())
+    pub fn guess(&self, key: &CustomerKey, line: &Line) -> Option<CustomerId> {
+        let next = || {
+            let next = self.place(key) + 1;
+            (next < self.lines.len()).then(|| &self.lines[next])
+        };
+        let here = candidates(line, tag(key)).next();
+        if here.is_some() || !is_full(line) { here } else { candidates(next()?, tag(key)).next() }
     }
 
     /// The one for which `is` says so, of those who may be the key's customer.
     pub fn find(&self, key: &CustomerKey, is: impl Fn(CustomerId) -> bool) -> Option<CustomerId> {
-        let lines = &self.segment(key).lines;
-        let (before, from) = lines.split_at(place(key, lines.len()));
-        for line in from.iter().chain(before) {
-            let found = line.candidates(tag(key)).find(|&id| is(id));
-            if found.is_some() || !line.is_full() {
+        for at in self.place(key)..self.lines.len() {
+            let line = &self.lines[at];
+            let found = candidates(line, tag(key)).find(|&id| is(id));
+            if found.is_some() || !is_full(line) {
                 return found;
             }
         }
-        None
+        self.beyond.iter().copied().find(|&id| is(id))
     }
 
     /// Adds the customer of a key that has none. `key_of` tells the keys of those that are there.
@@ -91,81 +111,124 @@ impl Index {
         customer: CustomerId,
         key_of: impl Fn(CustomerId) -> &'a CustomerKey,
     ) {
-        let expected = self.expected;
-        let segment = &mut self.segments[usize::from(key[0])];
-        if segment.len >= room(segment.lines.len()) {
-            let foreseen = expected.min(FORESEEN * segment.len);
-            segment.grow(foreseen, key_of);
+        if self.frontier > 0 {
+            self.go_on_growing(&key_of);
+        } else if self.len >= room(self.lines.len()) {
+            self.begin_to_grow(&key_of);
         }
-        segment.insert(key, customer);
-    }
-
-    fn segment(&self, key: &CustomerKey) -> &Segment {
-        &self.segments[usize::from(key[0])]
-    }
-}
-
-impl Segment {
-    /// Makes room for one more, and for so many in all. To grow is to look at every customer once more.
-    fn grow<'a>(&mut self, foreseen: usize, key_of: impl Fn(CustomerId) -> &'a CustomerKey) {
-        let lines = self.lines.len();
-        let least = (lines + 1).max(lines * 5 / 4);
-        let wanted = (foreseen * 100).div_ceil(FULLEST * SLOTS);
-        let old = std::mem::replace(&mut self.lines, vec![Line::default(); least.max(wanted)]);
-        self.len = 0;
-        for lines in old.chunks(LINES_AT_A_TIME) {
-            let ids = lines.iter().flat_map(|line| &line.ids[..line.len()]);
-            // All are asked for before any is waited for.
-            ids.clone().for_each(|&id| prefetch(key_of(id)));
-            for &id in ids {
-                self.insert(key_of(id), id);
-            }
-        }
-    }
-
-    fn insert(&mut self, key: &CustomerKey, customer: CustomerId) {
-        let lines = self.lines.len();
-        let mut at = place(key, lines);
-        while self.lines[at].is_full() {
-            at = (at + 1) % lines;
-        }
-        self.lines[at].push(tag(key), customer);
+        self.put(key, customer);
         self.len += 1;
     }
+
+    #[cold]
+    fn begin_to_grow<'a>(&mut self, key_of: &impl Fn(CustomerId) -> &'a CustomerKey) {
+        let foreseen = self.expected.min(FORESEEN * self.len);
+        let foreseen = (foreseen * 100).div_ceil(FULLEST * SLOTS);
+        self.before = self.now;
+        self.frontier = self.now;
+        self.lines.fill(foreseen.max(self.lines.len() * 6 / 5).max(1), &EMPTY);
+        self.now = self.lines.len() as u64;
+        for id in std::mem::take(&mut self.beyond) {
+            self.put(key_of(id), id);
+        }
+    }
+
+    fn go_on_growing<'a>(&mut self, key_of: &impl Fn(CustomerId) -> &'a CustomerKey) {
+        for _ in 0..LINES_AT_A_TIME.min(self.frontier) {
+            self.frontier -= 1;
+            self.move_line(self.frontier as usize, key_of);
+        }
+        // All who move next are asked for before any is waited for.
+        for at in self.frontier.saturating_sub(LINES_AT_A_TIME)..self.frontier {
+            customers(&self.lines[at as usize]).iter().for_each(|&id| prefetch(key_of(id)));
+        }
+    }
+
+    /// Takes out who is in a line, and in those it runs over into, and puts them to where they belong.
+    fn move_line<'a>(&mut self, line: usize, key_of: &impl Fn(CustomerId) -> &'a CustomerKey) {
+        let mut moving = std::mem::take(&mut self.moving);
+        let mut runs_over = true;
+        for at in line..self.lines.len() {
+            let line = std::mem::replace(&mut self.lines[at], EMPTY);
+            moving.extend(customers(&line));
+            runs_over = is_full(&line);
+            if !runs_over {
+                break;
+            }
+        }
+        if runs_over {
+            moving.append(&mut self.beyond);
+        }
+        for id in moving.drain(..) {
+            self.put(key_of(id), id);
+        }
+        self.moving = moving;
+    }
+
+    fn put(&mut self, key: &CustomerKey, customer: CustomerId) {
+        for at in self.place(key)..self.lines.len() {
+            let line = &mut self.lines[at];
+            if !is_full(line) {
+                return push(line, tag(key), customer);
+            }
+        }
+        self.beyond.push(customer);
+    }
+
+    /// In which line a key is first looked for: its share of the hash's range, so that any number of lines will do.
+    #[inline(always)]
+    fn place(&self, key: &CustomerKey) -> usize {
+        let [_, _, _, _, _, _, _, _, low @ ..] = *key;
+        let share = |lines: u64| ((u128::from(u64::from_le_bytes(low)) * u128::from(lines)) >> 64) as u64;
+        if self.frontier > 0 {
+            let before = share(self.before);
+            if before < self.frontier {
+                return before as usize;
+            }
+        }
+        share(self.now) as usize
+    }
 }
 
-impl Line {
-    fn len(&self) -> usize {
-        let words = u128::from_le_bytes(self.tags);
-        // Behind the last slot there are zeros.
-        let (low, high) = (equal(words as u64, 0), equal((words >> 64) as u64, 0));
-        (if low != 0 { low.trailing_zeros() } else { u64::BITS + high.trailing_zeros() }) as usize / 8
-    }
+/// Of each slot a byte; behind the last one there are zeros.
+#[inline(always)]
+fn tags(line: &Line) -> (u64, u64) {
+    let [.., a, b, c, d] = *line;
+    let both = |low, high| u64::from(low) | u64::from(high) << 32;
+    (both(a, b), both(c, d))
+}
 
-    fn is_full(&self) -> bool {
-        self.tags[SLOTS - 1] != 0
-    }
+#[inline(always)]
+fn is_full(line: &Line) -> bool {
+    line[SLOTS + (SLOTS - 1) / 4] >> 24 != 0
+}
 
-    fn push(&mut self, tag: u8, customer: CustomerId) {
-        let len = self.len();
-        self.tags[len] = tag;
-        self.ids[len] = customer;
-    }
+fn customers(line: &Line) -> &[CustomerId] {
+    let (low, high) = tags(line);
+    let (low, high) = (equal(low, 0), equal(high, 0));
+    let len = if low != 0 { low.trailing_zeros() } else { u64::BITS + high.trailing_zeros() };
+    &line[..len as usize / 8]
+}
 
-    /// Everyone with this tag, and now and then somebody behind them with another.
-    #[inline]
-    fn candidates(&self, tag: u8) -> impl Iterator<Item = CustomerId> {
-        let words = u128::from_le_bytes(self.tags);
-        let (low, high) = (equal(words as u64, tag), equal((words >> 64) as u64, tag));
-        // Where tags are equal a bit is set, the lowest of a byte for the first eight, the next one for the others. Behind the
-        // last slot it may be set, too.
-        let mut left = low | (high & ((1 << (8 * (SLOTS - 8))) - 1)) << 1;
-        std::iter::from_fn(move || {
-            let bit = (left != 0).then(|| left.trailing_zeros() as usize)?;
-            left &= left - 1;
-            self.ids.get(bit / 8 + bit % 8 * 8).copied()
-        })
-    }
+fn push(line: &mut Line, tag: u8, customer: CustomerId) {
+    let len = customers(line).len();
+    line[SLOTS + len / 4] |= u32::from(tag) << (len % 4 * 8);
+    line[len] = customer;
+}
+
+/// Everyone with this tag, and now and then somebody behind them with another.
+#[inline]
+fn candidates(line: &Line, tag: u8) -> impl Iterator<Item = CustomerId> {
+    let (low, high) = tags(line);
+    let (low, high) = (equal(low, tag), equal(high, tag));
+    // Where tags are equal a bit is set, the lowest of a byte for the first eight, the next one for the others. Behind the
+    // last slot it may be set, too.
+    let mut left = low | (high & ((1 << (8 * (SLOTS - 8))) - 1)) << 1;
+    std::iter::from_fn(move || {
+        let bit = (left != 0).then(|| left.trailing_zeros() as usize)?;
+        left &= left - 1;
+        line[..SLOTS].get(bit / 8 + bit % 8 * 8).copied()
+    })
 }
 
 /// The lowest bit of each byte that is equal; above one of these perhaps of others, too.
@@ -175,15 +238,9 @@ fn equal(bytes: u64, byte: u8) -> u64 {
     (differences.wrapping_sub(LOWEST) & !differences) >> 7 & LOWEST
 }
 
-/// How many customers so many lines take.
+/// How many customers so many lines take before the table grows.
 fn room(lines: usize) -> usize {
     lines * SLOTS * FULLEST / 100
-}
-
-/// In which of so many lines a key is first looked for: its share of the hash's range, so that any number of lines will do.
-fn place(key: &CustomerKey, lines: usize) -> usize {
-    let [_, _, _, _, _, _, _, _, low @ ..] = *key;
-    ((u128::from(u64::from_le_bytes(low)) * lines as u128) >> 64) as usize
 }
 
 /// Never zero.
@@ -204,28 +261,39 @@ mod tests {
         assert_eq!(size_of::<Line>(), 64);
     }
 
+    fn filled(keys: &[CustomerKey], expected: usize) -> Index {
+        let mut index = Index::new();
+        index.expect(expected);
+        for (id, key) in keys.iter().enumerate() {
+            index.insert(key, id as CustomerId, |id| &keys[id as usize]);
+        }
+        index
+    }
+
     #[test]
-    fn customers_with_the_same_byte_are_all_found() {
-        for count in 1..=40u128 {
-            // The same segment, byte and line.
-            let keys: Vec<CustomerKey> = (0..count).map(|n| (n << 64).to_le_bytes()).collect();
-            let mut index = Index::new();
-            for (id, key) in keys.iter().enumerate() {
-                index.insert(key, id as CustomerId, |id| &keys[id as usize]);
-            }
+    fn customers_with_the_same_byte_and_line_are_all_found() {
+        for (last, count) in [0, u128::MAX].into_iter().flat_map(|last| (1..=400).map(move |count| (last, count))) {
+            let keys: Vec<CustomerKey> =
+                (0..count).map(|n| (last << 64 | u128::from(u32::MAX) | n << 32).to_le_bytes()).collect();
+            let index = filled(&keys, 0);
             for (id, key) in keys.iter().enumerate() {
                 assert_eq!(index.find(key, |id| keys[id as usize] == *key), Some(id as CustomerId), "of {count}");
             }
         }
     }
 
-    /// Keys of few segments, places and tags, so that lines run over and tags are shared.
+    /// Keys of few places and tags, so that lines run over, the last one too, and tags are shared.
     fn any_key() -> impl Strategy<Value = CustomerKey> {
-        (0u8..2, 0u8..3, any::<u64>(), 0u8..4).prop_map(|(segment, tag, low, crowded)| {
+        (0u8..3, any::<u64>(), 0u8..5).prop_map(|(tag, low, crowded)| {
             let mut key = [0; 16];
-            key[0] = segment;
             key[1] = tag;
-            key[8..].copy_from_slice(&(if crowded == 0 { low } else { low % 1024 }).to_le_bytes());
+            let place = match crowded {
+                0 => low % 1024,
+                1 => u64::MAX - low % 1024,
+                2 => low % 4 << 62 | low % 1024,
+                _ => low,
+            };
+            key[8..].copy_from_slice(&place.to_le_bytes());
             key
         })
     }
@@ -233,52 +301,67 @@ mod tests {
     proptest! {
         #[test]
         fn it_finds_those_and_only_those_that_were_inserted(
-            keys in prop::collection::vec(any_key(), 0..400),
+            keys in prop::collection::vec(any_key(), 0..900),
             others in prop::collection::vec(any_key(), 50),
             expected in 0usize..100_000,
+            every in 1usize..100,
         ) {
             let mut index = Index::new();
             index.expect(expected);
-            let (mut told, mut known) = (Vec::new(), HashMap::new());
-            for key in keys {
+            let (mut told, mut known) = (Vec::<CustomerKey>::new(), HashMap::new());
+            for (nth, key) in keys.into_iter().enumerate() {
                 let id = told.len() as CustomerId;
                 known.entry(key).or_insert_with(|| {
                     index.insert(&key, id, |id| &told[id as usize]);
                     told.push(key);
                     id
                 });
-            }
-            for key in told.iter().chain(&others) {
-                let found = index.find(key, |id| told[id as usize] == *key);
-                prop_assert_eq!(found, known.get(key).copied());
-                let guess = index.guess(key);
-                prop_assert!(guess.is_none_or(|id| told[id as usize][..1] == key[..1]), "of its segment");
+                // In between, too: when it is growing.
+                let all = if nth % every == 0 { told.len() } else { 0 };
+                for key in told[..all].iter().chain(&others) {
+                    let found = index.find(key, |id| told[id as usize] == *key);
+                    prop_assert_eq!(found, known.get(key).copied());
+                    let guess = index.ask_for_line(key).and_then(|line| index.guess(key, line));
+                    prop_assert!(guess.is_none_or(|id| tag(&told[id as usize]) == tag(key)), "with its byte");
+                }
             }
         }
     }
 
-    #[test]
-    fn a_guess_is_nearly_always_right_and_no_more_is_allocated_than_customers_need() {
+    fn scattered(count: usize) -> Vec<CustomerKey> {
         let mut state = 1u128;
-        let keys: Vec<CustomerKey> = std::iter::repeat_with(|| {
+        let next = || {
             state = state.wrapping_mul(0x2d99_787a_2c79_3cb5_2d99_787a_2c79_3cb5).wrapping_add(1);
             (state ^ (state >> 64)).to_le_bytes()
-        })
-        .take(500_000)
-        .collect();
+        };
+        std::iter::repeat_with(next).take(count).collect()
+    }
+
+    #[test]
+    fn a_guess_is_nearly_always_right_and_no_more_is_allocated_than_customers_need() {
+        let keys = scattered(500_000);
         for expected in [0, keys.len(), usize::MAX] {
-            let mut index = Index::new();
-            index.expect(expected);
-            for (id, key) in keys.iter().enumerate() {
-                index.insert(key, id as CustomerId, |id| &keys[id as usize]);
-            }
-            let right = |(id, key): (usize, &CustomerKey)| index.guess(key) == Some(id as CustomerId);
-            let right = keys.iter().enumerate().filter(|&of| right(of)).count();
+            let index = filled(&keys, expected);
+            let guess = |key| index.guess(key, index.ask_for_line(key).expect("there are some"));
+            let right = keys.iter().zip(0..).filter(|&(key, id)| guess(key) == Some(id)).count();
             assert!(right * 100 > keys.len() * 95, "{right} of {}", keys.len());
-            let lines: usize = index.segments.iter().map(|segment| segment.lines.len()).sum();
-            let bytes = lines as f64 * 64.0 / keys.len() as f64;
-            let most = if expected == usize::MAX { 6.3 * FORESEEN as f64 } else { 8.0 };
+            let bytes = index.lines.len() as f64 * 64.0 / keys.len() as f64;
+            let most = if expected == usize::MAX { 6.3 * FORESEEN as f64 } else { 8.8 };
             assert!(bytes < most, "{bytes} bytes a customer");
+        }
+    }
+
+    #[test]
+    fn a_customer_waits_for_few_others_to_move() {
+        let keys = scattered(300_000);
+        let mut index = Index::new();
+        for (id, key) in keys.iter().enumerate() {
+            let looked_at = std::cell::Cell::new(0);
+            index.insert(key, id as CustomerId, |id| {
+                looked_at.set(looked_at.get() + 1);
+                &keys[id as usize]
+            });
+            assert!(looked_at.get() < 150, "{} looked at with customer {id}", looked_at.get());
         }
     }
 }

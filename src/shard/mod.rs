@@ -2,6 +2,7 @@
 //!
 //! A rebalance moves shards, nothing else.
 
+mod chunks;
 mod contribution;
 mod customers;
 mod deadlines;
