@@ -290,7 +290,7 @@ mod tests {
             let place = match crowded {
                 0 => low % 1024,
                 1 => u64::MAX - low % 1024,
-                2 => low % 4 << 62 | low % 1024,
+                2 => ((low % 4) << 62) | (low % 1024),
                 _ => low,
             };
             key[8..].copy_from_slice(&place.to_le_bytes());
