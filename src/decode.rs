@@ -49,7 +49,9 @@ impl Decoder {
         payload: Option<&'a [u8]>,
         latest_event_time: Option<Instant>,
     ) -> Result<Event<'a>, Refusal> {
-        if let Some(event) = in_place(payload, latest_event_time) {
+        let mut event = None;
+        read_in_place(payload, latest_event_time, &mut event);
+        if let Some(event) = event {
             return event;
         }
         let payload = payload.unwrap_or_default();
@@ -60,12 +62,17 @@ impl Decoder {
 }
 
 /// The event in a payload (`None`: a tombstone) that can be read without a buffer; `None` needs a [`Decoder`].
-pub(crate) fn in_place(
-    payload: Option<&[u8]>,
+///
+/// It is written where it is to be: an event is long enough for a copy to cost.
+pub(crate) fn read_in_place<'a>(
+    payload: Option<&'a [u8]>,
     latest_event_time: Option<Instant>,
-) -> Option<Result<Event<'_>, Refusal>> {
-    let Some(payload) = payload else { return Some(Err(Refusal::Ignored(Ignored::Tombstone))) };
-    wire::read(payload).map(|said| judge(said, latest_event_time))
+    event: &mut Option<Result<Event<'a>, Refusal>>,
+) {
+    *event = match payload {
+        Some(payload) => wire::read(payload).map(|said| judge(said, latest_event_time)),
+        None => Some(Err(Refusal::Ignored(Ignored::Tombstone))),
+    };
 }
 
 /// The event in a message, checked in the order of [`Rejection::ALL`].

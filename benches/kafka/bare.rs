@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 
 use prost::Message as _;
 
-use crate::process::{cpu_s, peak_bytes};
+use crate::process::{all_cpu_s, cpu_s, peak_bytes};
 use crate::topic::Topic;
 
 /// Has this very program consume rather than measure.
@@ -52,6 +52,8 @@ pub struct Cost {
     pub rate: f64,
     /// Of the whole process, from its start.
     pub cpu_s: f64,
+    /// Of the whole machine meanwhile: the broker's, too.
+    pub all_cpu_s: f64,
     pub peak_bytes: f64,
 }
 
@@ -75,6 +77,7 @@ pub fn run(topic: &Topic, records: u64, then: Use) -> Cost {
 /// As the workers of `run` read: one thread takes batches from all queues, and sleeps where they are empty; another
 /// one polls the client.
 pub fn consume(asked: &Asked) {
+    let before = all_cpu_s();
     let mut kafka = Settings::default().kafka;
     kafka.brokers = vec![asked.servers.clone()];
     kafka.group_id = "bare".to_owned();
@@ -111,7 +114,7 @@ pub fn consume(asked: &Asked) {
         black_box(&floor);
         over.store(true, Ordering::Relaxed);
         let process = std::process::id();
-        Cost { rate, cpu_s: cpu_s(process), peak_bytes: peak_bytes(process) }
+        Cost { rate, cpu_s: cpu_s(process), all_cpu_s: all_cpu_s() - before, peak_bytes: peak_bytes(process) }
     });
     println!("{}", serde_json::to_string(&cost).expect("it is JSON"));
 }

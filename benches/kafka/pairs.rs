@@ -7,7 +7,7 @@ use crate::Sizes;
 use crate::bare::{self, Cost, Use};
 use crate::figures::{Figures, median};
 use crate::page;
-use crate::process::{Run, cpu_s, peak_bytes};
+use crate::process::{Run, all_cpu_s, cpu_s, peak_bytes};
 use crate::topic::{LAST, Topic};
 
 /// Fills the topic and compares; the rows' names end in `where_to`.
@@ -37,10 +37,12 @@ pub fn compare(topic: &Topic, events: u64, sizes: &Sizes, where_to: &str, figure
             run.cpu_s * 1e6 / records as f64
         );
     }
+    let cores = std::thread::available_parallelism().expect("there is one").get() as f64;
     let of = |costs: &[Cost], what: fn(&Cost) -> f64| median(&mut costs.iter().map(what).collect::<Vec<_>>());
     for (name, what, scale, unit) in [
         ("rate", (|cost| cost.rate) as fn(&Cost) -> f64, 1.0, "events/s"),
         ("CPU-seconds a million events", |cost| cost.cpu_s, 1e6 / records as f64, "s"),
+        ("CPU-seconds a million events with the broker's", |cost| cost.all_cpu_s, 1e6 / records as f64, "s"),
         ("peak memory", |cost| cost.peak_bytes, 1.0, "bytes"),
     ] {
         let against = of(&bare, what) * scale;
@@ -53,6 +55,10 @@ pub fn compare(topic: &Topic, events: u64, sizes: &Sizes, where_to: &str, figure
         let name = format!("decoding into a flat table, {name}{where_to}");
         figures.push_against(name, of(&floor, what) * scale, unit, ("bare consumer", against));
     }
+    // What the machine itself allows, whatever is done on which thread.
+    let most = cores * records as f64 / of(&run, |cost| cost.all_cpu_s);
+    let name = format!("run, rate if no core ever paused{where_to}");
+    figures.push_against(name, most, "events/s", ("bare consumer", of(&bare, |cost| cost.rate)));
 }
 
 /// Has `run` read the topic from its beginning, with one worker, until the gauges show the last events.
@@ -60,6 +66,7 @@ fn read(topic: &Topic, records: u64) -> Cost {
     let directory = tempfile::tempdir().expect("a directory");
     let more = "[time]\nclock = \"event\"\n[http]\nlisten = \"127.0.0.1:0\"\npublish_interval = \"1s\"\n";
     let config = configuration(topic, directory.path(), "pairs", "1h", more);
+    let before_cpu_s = all_cpu_s();
     let run = Run::start(&config);
     // Whoever looks more often is a part of the cost.
     let look = Duration::from_millis(50);
@@ -69,8 +76,14 @@ fn read(topic: &Topic, records: u64) -> Cost {
     });
     run.until(look, |text| (page::on_plan(text, LAST) == topic.partitions as u64).then_some(()));
     let seconds = begun.elapsed().as_secs_f64();
+    let all_cpu_s = all_cpu_s() - before_cpu_s;
     assert_eq!(page::records(&run.page()), records, "every record is counted once");
-    Cost { rate: (records - before) as f64 / seconds, cpu_s: cpu_s(run.id()), peak_bytes: peak_bytes(run.id()) }
+    Cost {
+        rate: (records - before) as f64 / seconds,
+        cpu_s: cpu_s(run.id()),
+        all_cpu_s,
+        peak_bytes: peak_bytes(run.id()),
+    }
 }
 
 /// Writes the configuration of one worker, by plan, with snapshots in the directory.

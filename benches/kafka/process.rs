@@ -6,10 +6,22 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+/// Whatever the kernel counts in, this is what it tells.
+const TICKS_A_SECOND: f64 = 100.0;
+
+/// CPU-seconds of everything on the machine so far.
+pub fn all_cpu_s() -> f64 {
+    let stat = fs::read_to_string("/proc/stat").expect("on Linux");
+    let fields = stat.lines().next().expect("all processors").split_whitespace().skip(1);
+    let ticks: Vec<f64> = fields.map(|text| text.parse().expect("a number")).collect();
+    let [user, nice, system, _idle, _waiting, interrupts, soft_interrupts, ..] = ticks[..] else {
+        panic!("it has more fields")
+    };
+    (user + nice + system + interrupts + soft_interrupts) / TICKS_A_SECOND
+}
+
 /// CPU-seconds of all threads so far.
 pub fn cpu_s(process: u32) -> f64 {
-    /// Whatever the kernel counts in, this is what it tells.
-    const TICKS_A_SECOND: f64 = 100.0;
     let stat = fs::read_to_string(format!("/proc/{process}/stat")).expect("the process lives, on Linux");
     let (_, fields) = stat.rsplit_once(')').expect("the name stands in brackets");
     let field = |index: usize| fields.split_whitespace().nth(index).and_then(|text| text.parse::<f64>().ok());

@@ -25,6 +25,9 @@ use crate::time::Instant;
 /// So many records the shard is given at a time: all that the client gives at once.
 const BLOCK: usize = crate::native::BATCH;
 
+/// How many records before it is read a payload is asked for.
+const AHEAD: usize = 16;
+
 /// Why a partition cannot be read on.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ReadError {
@@ -162,9 +165,11 @@ impl Held {
         let mut records = [shard::Record { payload: Ok(None), latest_event_time: None }; BLOCK];
         let mut count = 0;
         let goes_on = |record: &Record<'_>, offset| !record.is_error() && record.offset() >= offset;
+        (0..AHEAD).for_each(|place| queue.ask_for(place));
         while count < BLOCK
             && let Some(record) = queue.waiting(count).filter(|record| goes_on(record, next_offset))
         {
+            queue.ask_for(count + AHEAD);
             records[count] = message_of(record, setup);
             next_offset = record.offset() + 1;
             count += 1;

@@ -10,7 +10,7 @@ use rdkafka::message::OwnedHeaders;
 
 use super::TopicPartition;
 use super::client::Events;
-use crate::native::{Message, PartitionQueue};
+use crate::native::{Message, PartitionQueue, prefetch};
 use crate::time::Instant;
 
 /// What a shard needs of a record, and a dead letter.
@@ -161,6 +161,15 @@ impl Queue {
                 let (offset, payload) = taken.get(self.read + place)?;
                 Some(Record::Tape { offset: *offset, payload })
             }
+        }
+    }
+
+    /// Asks for a payload that will be read soon: it lies in the cache of the processor that has unpacked it.
+    #[inline(always)]
+    pub fn ask_for(&self, place: usize) {
+        if let Some([first, .., last]) = self.waiting(place).and_then(Record::payload) {
+            prefetch(first);
+            prefetch(last);
         }
     }
 

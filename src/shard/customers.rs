@@ -94,11 +94,12 @@ impl Customers {
         }
         let mut guesses = [None; N];
         for ((guess, line), key) in guesses.iter_mut().zip(lines).zip(keys) {
-            if let (Some(line), Some(key)) = (line, key)
-                && let Some(id) = self.index.guess(key, line)
-            {
-                prefetch(&self.records[id as usize]);
-                *guess = Some(id);
+            if let (Some(line), Some(key)) = (line, key) {
+                // Rarely there are several. Whoever else may be meant will be looked at next.
+                for id in self.index.guesses(key, line) {
+                    prefetch(&self.records[id as usize]);
+                    guess.get_or_insert(id);
+                }
             }
         }
         guesses

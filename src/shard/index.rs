@@ -78,16 +78,16 @@ impl Index {
         Some(line)
     }
 
-    /// Who is most likely the customer of a key with this line, if it has one: the first with the same byte, in its line or
-    /// the next.
-    #[inline]
-    pub fn guess(&self, key: &CustomerKey, line: &Line) -> Option<CustomerId> {
-        let next = || {
-            let next = self.place(key) + 1;
-            (next < self.lines.len()).then(|| &self.lines[next])
-        };
-        let here = candidates(line, tag(key)).next();
-        if here.is_some() || !is_full(line) { here } else { candidates(next()?, tag(key)).next() }
+    /// Who may be the customer of a key with this line, the most likely first: everyone with the same byte in its line or, if
+    /// there is nobody, the next.
+    #[inline(always)]
+    pub fn guesses<'a>(&'a self, key: &CustomerKey, line: &'a Line) -> impl Iterator<Item = CustomerId> + use<'a> {
+        let here = candidates(line, tag(key));
+        if here.left != 0 || !is_full(line) {
+            return here;
+        }
+        let next = self.place(key) + 1;
+        if next < self.lines.len() { candidates(&self.lines[next], tag(key)) } else { here }
     }
 
     /// The one for which `is` says so, of those who may be the key's customer.
@@ -213,19 +213,31 @@ fn push(line: &mut Line, tag: u8, customer: CustomerId) {
     line[len] = customer;
 }
 
+/// Some of a line's customers.
+struct Candidates<'a> {
+    line: &'a Line,
+    /// A bit for each: the lowest of a byte for the first eight, the next one for the others.
+    left: u64,
+}
+
+impl Iterator for Candidates<'_> {
+    type Item = CustomerId;
+
+    #[inline(always)]
+    fn next(&mut self) -> Option<CustomerId> {
+        let bit = (self.left != 0).then(|| self.left.trailing_zeros() as usize)?;
+        self.left &= self.left - 1;
+        // Behind the last slot a bit may be set, too.
+        self.line[..SLOTS].get(bit / 8 + bit % 8 * 8).copied()
+    }
+}
+
 /// Everyone with this tag, and now and then somebody behind them with another.
-#[inline]
-fn candidates(line: &Line, tag: u8) -> impl Iterator<Item = CustomerId> {
+#[inline(always)]
+fn candidates(line: &Line, tag: u8) -> Candidates<'_> {
     let (low, high) = tags(line);
     let (low, high) = (equal(low, tag), equal(high, tag));
-    // Where tags are equal a bit is set, the lowest of a byte for the first eight, the next one for the others. Behind the
-    // last slot it may be set, too.
-    let mut left = low | (high & ((1 << (8 * (SLOTS - 8))) - 1)) << 1;
-    std::iter::from_fn(move || {
-        let bit = (left != 0).then(|| left.trailing_zeros() as usize)?;
-        left &= left - 1;
-        line[..SLOTS].get(bit / 8 + bit % 8 * 8).copied()
-    })
+    Candidates { line, left: low | (high & ((1 << (8 * (SLOTS - 8))) - 1)) << 1 }
 }
 
 /// The lowest bit of each byte that is equal; above one of these perhaps of others, too.
@@ -331,7 +343,7 @@ mod tests {
         for key in told.iter().chain(others) {
             let found = index.find(key, |id| told[id as usize] == *key);
             prop_assert_eq!(found, known.get(key).copied());
-            let guess = index.ask_for_line(key).and_then(|line| index.guess(key, line));
+            let guess = index.ask_for_line(key).and_then(|line| index.guesses(key, line).next());
             prop_assert!(guess.is_none_or(|id| tag(&told[id as usize]) == tag(key)), "with its byte");
         }
         Ok(())
@@ -351,7 +363,7 @@ mod tests {
         let keys = scattered(500_000);
         for expected in [0, keys.len(), usize::MAX] {
             let index = filled(&keys, expected);
-            let guess = |key| index.guess(key, index.ask_for_line(key).expect("there are some"));
+            let guess = |key| index.guesses(key, index.ask_for_line(key).expect("there are some")).next();
             let right = keys.iter().zip(0..).filter(|&(key, id)| guess(key) == Some(id)).count();
             assert!(right * 100 > keys.len() * 95, "{right} of {}", keys.len());
             let bytes = index.lines.len() as f64 * 64.0 / keys.len() as f64;

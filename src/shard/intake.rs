@@ -34,13 +34,16 @@ impl Shard {
         mut each: impl FnMut(usize, Outcome) -> ControlFlow<()>,
     ) -> usize {
         let mut taken = 0;
+        let mut events: [Option<Result<Event<'_>, Refusal>>; BLOCK] = [const { None }; BLOCK];
         for block in records.chunks(BLOCK) {
-            let mut events: [Option<Result<Event<'_>, Refusal>>; BLOCK] = [const { None }; BLOCK];
             for (event, record) in events.iter_mut().zip(block) {
-                *event = read_in_place(record);
+                match record.payload {
+                    Ok(payload) => decode::read_in_place(payload, record.latest_event_time, event),
+                    Err(why) => *event = Some(Err(why.into())),
+                }
             }
             let mut keys = [None; BLOCK];
-            for (key, event) in keys.iter_mut().zip(&events) {
+            for (key, event) in keys.iter_mut().zip(&events[..block.len()]) {
                 if let Some(Ok(event)) = event {
                     *key = Some(self.customer_key(event.customer_id));
                 }
@@ -57,6 +60,7 @@ impl Shard {
                         self.take_in_event(event, customer)
                     }
                     (Some(Err(refusal)), _) => self.refuse(*refusal),
+                    // The decoder has buffers.
                     _ => self.consume_record(record),
                 };
                 taken += 1;
@@ -202,13 +206,5 @@ fn shows_at(event: &Event<'_>) -> Instant {
     match event.kind {
         Kind::Ended { effective, .. } => effective,
         _ => event.time,
-    }
-}
-
-/// `None` is left to the decoder, which has buffers for one event.
-fn read_in_place<'a>(record: &Record<'a>) -> Option<Result<Event<'a>, Refusal>> {
-    match record.payload {
-        Ok(payload) => decode::in_place(payload, record.latest_event_time),
-        Err(why) => Some(Err(why.into())),
     }
 }
