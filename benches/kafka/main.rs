@@ -1,7 +1,7 @@
 //! Through a broker: what `run` costs beside a bare consumer of the same topic, and how long an event takes to its gauge.
 //!
 //! On Apache Kafka and on the embedded broker; from /proc, so on Linux. Environment, with the defaults:
-//! `KAFKA_EVENTS` 60000000 in the topic; `KAFKA_EMBEDDED_EVENTS` 2000000, all that the embedded broker keeps; `KAFKA_CUSTOMERS`
+//! `KAFKA_EVENTS` 24000000 in the topic; `KAFKA_EMBEDDED_EVENTS` 2000000, all that the embedded broker keeps; `KAFKA_CUSTOMERS`
 //! 1000000; `KAFKA_PAIRS` 5; `KAFKA_SECONDS` 20 of each load; `KAFKA_PARTS` `pairs,latency`.
 
 #![expect(clippy::print_stdout, reason = "the table is what a bench is for")]
@@ -51,7 +51,7 @@ fn main() {
         return bare::consume(&of);
     }
     let sizes = Sizes {
-        events: setting("KAFKA_EVENTS", 60_000_000),
+        events: setting("KAFKA_EVENTS", 24_000_000),
         embedded_events: setting("KAFKA_EMBEDDED_EVENTS", 2_000_000),
         customers: setting("KAFKA_CUSTOMERS", 1_000_000),
         pairs: setting("KAFKA_PAIRS", 5) as usize,
