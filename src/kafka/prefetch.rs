@@ -9,7 +9,7 @@ const LEAST_BYTES_PER_PARTITION: u64 = 64 << 10;
 const MOST_BYTES_PER_FETCH: u64 = 1 << 20;
 /// What the client accepts; as records it is fewer than it accepts of those.
 const MOST_QUEUED_KBYTES: u64 = 2_097_151;
-/// About what the client needs for a record besides its bytes.
+/// A record may wait for each of so many bytes. The client needs twice as much for one, besides its own bytes.
 const BYTES_PER_RECORD: u64 = 512;
 
 /// The client's limits for each partition.
