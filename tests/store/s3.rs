@@ -5,11 +5,12 @@ use std::io::Read;
 use bytes::Bytes;
 use churnwatch::kafka::TopicPartition;
 use churnwatch::snapshot::{Header, RestoreError};
-use churnwatch::store::{Epoch, SaveError, Store, StoreError};
+use churnwatch::store::{SaveError, Store, StoreError};
 use churnwatch::validate::check_store;
 
 use super::moto::{self, Moto};
 use crate::support::proxy::{Proxy, Traffic};
+use crate::support::until;
 
 fn open(address: &str, prefix: &str) -> Store {
     let environment = moto::environment(address);
@@ -75,27 +76,25 @@ fn a_partition_is_claimed_saved_fenced_and_restored() {
     assert_eq!(newest(&open(&moto.address, "a"), &of), None);
 }
 
-/// A claim that comes second is tried again, as whoever still wants the partition does.
-fn claimed_in_the_end(store: &Store) -> Epoch {
-    loop {
-        match store.claim(&partition(0)) {
-            Ok(epoch) => return epoch,
-            Err(error) => assert!(error.is_transient(), "{error}"),
-        }
-    }
-}
-
 #[test]
-fn claims_at_once_differ() {
+fn of_two_claims_at_once_the_second_is_told_and_may_try_again() {
     let Some(moto) = Moto::start("claims at once over S3") else { return };
-    let store = open(&moto.address, "race");
-    let mut epochs: Vec<_> = std::thread::scope(|scope| {
-        let claims: Vec<_> = (0..3).map(|_| scope.spawn(|| [(); 3].map(|()| claimed_in_the_end(&store)))).collect();
-        claims.into_iter().flat_map(|claim| claim.join().unwrap()).collect()
+    let proxy = proxy(&moto, Traffic::Flows);
+    let (slow, quick) = (open(&format!("127.0.0.1:{}", proxy.port), "race"), open(&moto.address, "race"));
+    // Whether the store can be relied on is asked before the first claim.
+    slow.claim(&partition(1)).unwrap();
+    proxy.set(Traffic::WritesWait);
+    let (second, first) = std::thread::scope(|scope| {
+        // It has seen no claim, and writes its own after the other one.
+        let second = scope.spawn(|| slow.claim(&partition(0)));
+        until("the slow claim is on its way", || proxy.waiting() > 0);
+        let first = quick.claim(&partition(0)).unwrap();
+        proxy.set(Traffic::Flows);
+        (second.join().unwrap(), first)
     });
-    epochs.sort();
-    epochs.dedup();
-    assert_eq!(epochs.len(), 9, "{epochs:?}");
+    let error = second.unwrap_err();
+    assert!(error.is_transient(), "{error}");
+    assert!(slow.claim(&partition(0)).unwrap() > first);
 }
 
 #[test]

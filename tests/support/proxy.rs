@@ -1,8 +1,8 @@
-//! A TCP proxy that can be told to cut connections, to hold them, to be slow, and to take a header of HTTP away.
+//! A TCP proxy that can be told to cut connections, to hold them or some requests, to be slow, and to take a header of HTTP away.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
@@ -20,6 +20,8 @@ pub enum Traffic {
     Cut = 3,
     /// As behind a server that does not know `If-None-Match`.
     Unconditional = 4,
+    /// Requests of HTTP that write wait.
+    WritesWait = 5,
 }
 
 /// Half the time of a round trip that [`Traffic::Slow`] adds.
@@ -36,6 +38,7 @@ pub struct Proxy {
 struct Inner {
     target: u16,
     traffic: AtomicU8,
+    waiting: AtomicUsize,
     open: Mutex<Vec<TcpStream>>,
 }
 
@@ -44,7 +47,8 @@ impl Proxy {
     pub fn start(target: u16) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
         let port = listener.local_addr().unwrap().port();
-        let inner = Arc::new(Inner { target, traffic: AtomicU8::new(0), open: Mutex::default() });
+        let inner =
+            Arc::new(Inner { target, traffic: AtomicU8::new(0), waiting: AtomicUsize::new(0), open: Mutex::default() });
         let accepting = inner.clone();
         thread::spawn(move || listener.incoming().flatten().for_each(|client| accepting.accept(client)));
         Self { port, inner }
@@ -57,6 +61,11 @@ impl Proxy {
                 let _ = open.shutdown(Shutdown::Both);
             }
         }
+    }
+
+    /// How many writes [`Traffic::WritesWait`] holds.
+    pub fn waiting(&self) -> usize {
+        self.inner.waiting.load(Ordering::SeqCst)
     }
 }
 
@@ -85,7 +94,15 @@ impl Inner {
 
     fn pass_on(&self, mut from: TcpStream, mut to: TcpStream) {
         let mut piece = vec![0; PIECE_BYTES];
-        while let Ok(1..) = from.peek(&mut [0]) {
+        let mut begin = *b"    ";
+        while let Ok(1..) = from.peek(&mut begin) {
+            if begin == *b"PUT " {
+                self.waiting.fetch_add(1, Ordering::SeqCst);
+                while self.is(Traffic::WritesWait) {
+                    thread::park_timeout(DELAY);
+                }
+                self.waiting.fetch_sub(1, Ordering::SeqCst);
+            }
             let mut waited = false;
             while self.is(Traffic::Stalled) || (self.is(Traffic::Slow) && !waited) {
                 thread::park_timeout(DELAY);
