@@ -2,7 +2,8 @@
 //!
 //! On Apache Kafka and on the embedded broker; from /proc, so on Linux. Environment, with the defaults:
 //! `KAFKA_EVENTS` 24000000 in the topic; `KAFKA_EMBEDDED_EVENTS` 2000000, all that the embedded broker keeps; `KAFKA_CUSTOMERS`
-//! 1000000; `KAFKA_PAIRS` 5; `KAFKA_SECONDS` 20 of each load; `KAFKA_PARTS` `pairs,latency`.
+//! 1000000; `KAFKA_PAIRS` 5; `KAFKA_SECONDS` 20 of each load; `KAFKA_PARTS` `pairs,behind,latency`, of which `behind` has
+//! `KAFKA_BEHIND_EVENTS` 3000000, all in one of the partitions.
 
 #![expect(clippy::print_stdout, reason = "the table is what a bench is for")]
 
@@ -41,6 +42,7 @@ const EMBEDDED_PARTITIONS: i32 = 32;
 struct Sizes {
     events: u64,
     embedded_events: u64,
+    behind_events: u64,
     customers: u64,
     pairs: usize,
     seconds: u64,
@@ -53,11 +55,12 @@ fn main() {
     let sizes = Sizes {
         events: setting("KAFKA_EVENTS", 24_000_000),
         embedded_events: setting("KAFKA_EMBEDDED_EVENTS", 2_000_000),
+        behind_events: setting("KAFKA_BEHIND_EVENTS", 3_000_000),
         customers: setting("KAFKA_CUSTOMERS", 1_000_000),
         pairs: setting("KAFKA_PAIRS", 5) as usize,
         seconds: setting("KAFKA_SECONDS", 20),
     };
-    let parts = std::env::var("KAFKA_PARTS").unwrap_or_else(|_| "pairs,latency".to_owned());
+    let parts = std::env::var("KAFKA_PARTS").unwrap_or_else(|_| "pairs,behind,latency".to_owned());
     let mut figures = Figures::new("kafka");
     let apache = apache_kafka::shared("kafka");
     // A given cluster may hold the topics of earlier runs.
@@ -66,13 +69,24 @@ fn main() {
         if let Some(servers) = apache {
             let topic = Topic::new(servers, &name("pairs"), PARTITIONS);
             apache_kafka::create_topic(&topic.servers, &topic.name, topic.partitions);
-            pairs::compare(&topic, sizes.events, &sizes, "", &mut figures);
+            let records = topic.fill(sizes.events, sizes.customers, |customer| topic.partition(customer));
+            pairs::compare(&topic, records, &sizes, "", &mut figures);
         }
         let embedded = Broker::start().expect("the embedded broker starts");
         let servers = embedded.bootstrap_servers().expect("it listens");
         let topic = Topic::new(&servers, &name("pairs"), EMBEDDED_PARTITIONS);
         embedded.create_topic(&topic.name, topic.partitions).expect("it is new");
-        pairs::compare(&topic, sizes.embedded_events, &sizes, ", embedded broker", &mut figures);
+        let records = topic.fill(sizes.embedded_events, sizes.customers, |customer| topic.partition(customer));
+        pairs::compare(&topic, records, &sizes, ", embedded broker", &mut figures);
+    }
+    // As after a restart: what one partition lacks is fetched beside others that are read to their end.
+    if parts.contains("behind")
+        && let Some(servers) = apache
+    {
+        let topic = Topic::new(servers, &name("behind"), PARTITIONS);
+        apache_kafka::create_topic(&topic.servers, &topic.name, topic.partitions);
+        let records = topic.fill(sizes.behind_events, sizes.customers, |_| 0);
+        pairs::compare(&topic, records, &sizes, ", one partition behind", &mut figures);
     }
     if parts.contains("latency")
         && let Some(servers) = apache

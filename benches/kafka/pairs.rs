@@ -10,9 +10,8 @@ use crate::page;
 use crate::process::{Run, all_cpu_s, cpu_s, peak_bytes};
 use crate::topic::{LAST, Topic};
 
-/// Fills the topic and compares; the rows' names end in `where_to`.
-pub fn compare(topic: &Topic, events: u64, sizes: &Sizes, where_to: &str, figures: &mut Figures) {
-    let records = topic.fill(events, sizes.customers);
+/// Compares on a topic of so many records; the rows' names end in `where_to`.
+pub fn compare(topic: &Topic, records: u64, sizes: &Sizes, where_to: &str, figures: &mut Figures) {
     println!("{records} records in {} partitions{where_to}, {} customers", topic.partitions, sizes.customers);
     let (mut bare, mut runs, mut floor) = (Vec::new(), Vec::new(), Vec::new());
     for pair in 0..sizes.pairs {

@@ -33,8 +33,9 @@ impl Topic {
         config
     }
 
-    /// Writes so many events that end now, and one more in each partition. Returns how many there are in all.
-    pub fn fill(&self, events: u64, customers: u64) -> u64 {
+    /// Writes so many events that end now, each to where `partition` says for its customer, and one more in each partition.
+    /// Returns how many there are in all.
+    pub fn fill(&self, events: u64, customers: u64, partition: impl Fn(u64) -> i32) -> u64 {
         let now_ms = churnwatch::run::wall_clock().as_millis();
         let begin_ms = now_ms - (events * 1000 / EVENTS_A_SECOND) as i64;
         let mut stream = Stream::new(1, customers);
@@ -42,7 +43,7 @@ impl Topic {
         for number in 0..events {
             let at_ms = begin_ms + (number * 1000 / EVENTS_A_SECOND) as i64;
             let (customer, event) = stream.next(at_ms);
-            writer.send(self.partition(customer), &event, at_ms);
+            writer.send(partition(customer), &event, at_ms);
         }
         self.end(&mut writer, &mut stream, now_ms);
         self.expect(events + self.partitions as u64)

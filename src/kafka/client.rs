@@ -56,9 +56,10 @@ pub(crate) fn config(kafka: &Kafka, prefetch: Option<Prefetch>) -> ClientConfig 
         ("statistics.interval.ms", "5000"),
         // The default of a second caps a consumer that catches up at a sixth of what it can do.
         ("fetch.queue.backoff.ms", "5"),
-        // A broker answers what is asked on one connection in turn: every publication asks for end offsets, behind a
-        // fetch that waits for records.
-        ("fetch.wait.max.ms", "100"),
+        // A broker answers what is asked on one connection in turn. Behind a fetch that waits for records of partitions
+        // that are read to their end wait the others, if their queues were full when it was sent, and the question for
+        // end offsets of every publication.
+        ("fetch.wait.max.ms", "20"),
     ] {
         config.set(key, value);
     }

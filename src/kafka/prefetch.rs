@@ -5,8 +5,12 @@ pub(crate) const QUEUED_KBYTES: &str = "queued.max.messages.kbytes";
 
 /// Below this a partition would be fetched in crumbs.
 const LEAST_BYTES_PER_PARTITION: u64 = 64 << 10;
-/// The client's own default for one fetch of one partition.
-const MOST_BYTES_PER_FETCH: u64 = 1 << 20;
+/// Of a partition's share, what one fetch brings: far less than may wait, compressed as it is. A partition whose queue one
+/// fetch fills is left out of the next, which may be of partitions read to their end, and waits for their records.
+const FETCHES_PER_SHARE: u64 = 32;
+const LEAST_BYTES_PER_FETCH: u64 = LEAST_BYTES_PER_PARTITION / 2;
+/// With larger ones records have left the processor's caches before anybody reads them.
+const MOST_BYTES_PER_FETCH: u64 = 256 << 10;
 /// What the client accepts; as records it is fewer than it accepts of those.
 const MOST_QUEUED_KBYTES: u64 = 2_097_151;
 /// A record may wait for each of so many bytes. The client needs twice as much for one, besides its own bytes.
@@ -27,7 +31,7 @@ impl Prefetch {
     /// Divides a total among partitions, any number of which may be this instance's.
     pub fn of(total_bytes: u64, partitions: u64) -> Self {
         let each = (total_bytes / partitions.max(1)).max(LEAST_BYTES_PER_PARTITION);
-        let fetch_bytes = (each / 2).min(MOST_BYTES_PER_FETCH);
+        let fetch_bytes = (each / FETCHES_PER_SHARE).clamp(LEAST_BYTES_PER_FETCH, MOST_BYTES_PER_FETCH);
         let queued_kbytes = ((each - fetch_bytes) >> 10).min(MOST_QUEUED_KBYTES);
         Self { queued_kbytes, queued_records: (queued_kbytes << 10) / BYTES_PER_RECORD, fetch_bytes }
     }
@@ -67,6 +71,13 @@ mod tests {
             let all = ((queued_kbytes << 10) + fetch_bytes) * partitions;
             assert!(all <= total && all > total / 2, "{partitions}: {all}");
             assert!(queued_records * BYTES_PER_RECORD <= queued_kbytes << 10);
+        }
+        for partitions in [1, 4, 32] {
+            let Prefetch { queued_records, fetch_bytes, .. } = Prefetch::of(32 << 20, partitions);
+            assert!(
+                fetch_bytes / 50 < queued_records,
+                "{partitions}: small records, compressed, fill the queue at once"
+            );
         }
         let least = Prefetch { queued_kbytes: 32, queued_records: 64, fetch_bytes: 32 << 10 };
         assert_eq!(Prefetch::of(total, 100_000), least);
