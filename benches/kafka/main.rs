@@ -3,7 +3,7 @@
 //! On Apache Kafka and on the embedded broker; from /proc, so on Linux. Environment, with the defaults:
 //! `KAFKA_EVENTS` 24000000 in the topic; `KAFKA_EMBEDDED_EVENTS` 2000000, all that the embedded broker keeps; `KAFKA_CUSTOMERS`
 //! 1000000; `KAFKA_PAIRS` 5; `KAFKA_SECONDS` 20 of each load; `KAFKA_PARTS` `pairs,behind,latency`, of which `behind` has
-//! `KAFKA_BEHIND_EVENTS` 3000000, all in one of the partitions.
+//! `KAFKA_BEHIND_EVENTS` 12000000, all in one of the partitions.
 
 #![expect(clippy::print_stdout, reason = "the table is what a bench is for")]
 
@@ -55,7 +55,7 @@ fn main() {
     let sizes = Sizes {
         events: setting("KAFKA_EVENTS", 24_000_000),
         embedded_events: setting("KAFKA_EMBEDDED_EVENTS", 2_000_000),
-        behind_events: setting("KAFKA_BEHIND_EVENTS", 3_000_000),
+        behind_events: setting("KAFKA_BEHIND_EVENTS", 12_000_000),
         customers: setting("KAFKA_CUSTOMERS", 1_000_000),
         pairs: setting("KAFKA_PAIRS", 5) as usize,
         seconds: setting("KAFKA_SECONDS", 20),
