@@ -23,8 +23,8 @@ use support::reference::bytewise_ns;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 const SAMPLES: usize = 24;
-/// Between two publications.
-const EVENTS: u64 = 50_000;
+/// Between two publications, and no more than there are customers: few would have histories that no business has.
+const MOST_EVENTS: u64 = 50_000;
 /// `http.publish_interval` by default.
 const INTERVAL_MS: f64 = 5_000.0;
 const CUSTOMERS_PER_COHORT: u64 = 100;
@@ -49,7 +49,9 @@ fn by_plan() -> Arc<Definitions> {
 
 fn publications(figures: &mut Figures, quiet: &mut Quiet, size: &str, plans: u64) {
     let definitions = by_plan();
-    let mut log = Log::new(Mix::Billing, plans * CUSTOMERS_PER_COHORT).with_plans(plans);
+    let customers = plans * CUSTOMERS_PER_COHORT;
+    let events = customers.min(MOST_EVENTS);
+    let mut log = Log::new(Mix::Billing, customers).with_plans(plans);
     let mut shard = Shard::new(definitions.clone(), HashKey([7; 16]));
     for event in log.past() {
         shard.consume_message(&event, None);
@@ -58,7 +60,7 @@ fn publications(figures: &mut Figures, quiet: &mut Quiet, size: &str, plans: u64
     let mut text = String::new();
     let mut as_of = log.now();
     let samples = quiet.samples(SAMPLES, || {
-        shard.consume_batch(&log.take(EVENTS).records(), |_, _| ControlFlow::Continue(()));
+        shard.consume_batch(&log.take(events).records(), |_, _| ControlFlow::Continue(()));
         // The log's own time goes on by a second only.
         as_of = Instant::from_millis(as_of.as_millis() + INTERVAL_MS as i64).max(log.now());
         let begun = Moment::now();
