@@ -43,6 +43,7 @@ pub struct Asked {
     topic: String,
     partitions: i32,
     records: u64,
+    fetch_bytes: Option<u32>,
 }
 
 /// What a consumer has cost.
@@ -63,10 +64,11 @@ pub fn asked_for() -> Option<Asked> {
     Some(serde_json::from_str(&text).expect("it was written by `run`"))
 }
 
-/// Consumes the topic in a process of its own.
-pub fn run(topic: &Topic, records: u64, then: Use) -> Cost {
+/// Consumes the topic in a process of its own. With fetches of so many bytes of a partition, where they are not those of `run`.
+pub fn run(topic: &Topic, records: u64, then: Use, fetch_bytes: Option<u32>) -> Cost {
     let Topic { servers, name, partitions } = topic;
-    let asked = Asked { then, servers: servers.clone(), topic: name.clone(), partitions: *partitions, records };
+    let (servers, topic) = (servers.clone(), name.clone());
+    let asked = Asked { then, servers, topic, partitions: *partitions, records, fetch_bytes };
     let mut command = Command::new(std::env::current_exe().expect("this program has a path"));
     command.env(ASKED, serde_json::to_string(&asked).expect("it is JSON"));
     let output = command.stdin(Stdio::null()).stderr(Stdio::inherit()).output().expect("this program can be run");
@@ -81,7 +83,10 @@ pub fn consume(asked: &Asked) {
     let mut kafka = Settings::default().kafka;
     kafka.brokers = vec![asked.servers.clone()];
     kafka.group_id = "bare".to_owned();
-    let config = consumer_config(&kafka, asked.partitions as u64);
+    let mut config = consumer_config(&kafka, asked.partitions as u64);
+    if let Some(bytes) = asked.fetch_bytes {
+        config.set("fetch.message.max.bytes", bytes.to_string());
+    }
     let consumer: Arc<BaseConsumer<DefaultConsumerContext>> = Arc::new(config.create().expect("a consumer"));
     let (awake, wakes) = mpsc::sync_channel(1);
     let mut list = TopicPartitionList::new();

@@ -10,8 +10,15 @@ use crate::page;
 use crate::process::{Run, all_cpu_s, cpu_s, peak_bytes};
 use crate::topic::{LAST, Topic};
 
-/// Compares on a topic of so many records; the rows' names end in `where_to`.
-pub fn compare(topic: &Topic, records: u64, sizes: &Sizes, where_to: &str, figures: &mut Figures) {
+/// Compares on a topic of so many records; the rows' names end in `where_to`. The bare consumer fetches so many bytes of a partition.
+pub fn compare(
+    topic: &Topic,
+    records: u64,
+    sizes: &Sizes,
+    bare_fetch_bytes: Option<u32>,
+    where_to: &str,
+    figures: &mut Figures,
+) {
     println!("{records} records in {} partitions{where_to}, {} customers", topic.partitions, sizes.customers);
     let (mut bare, mut runs, mut floor) = (Vec::new(), Vec::new(), Vec::new());
     for pair in 0..sizes.pairs {
@@ -20,8 +27,8 @@ pub fn compare(topic: &Topic, records: u64, sizes: &Sizes, where_to: &str, figur
         if first_run {
             runs.push(read(topic, records));
         }
-        bare.push(bare::run(topic, records, Use::Count));
-        floor.push(bare::run(topic, records, Use::Table));
+        bare.push(bare::run(topic, records, Use::Count, bare_fetch_bytes));
+        floor.push(bare::run(topic, records, Use::Table, None));
         if !first_run {
             runs.push(read(topic, records));
         }
