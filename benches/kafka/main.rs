@@ -35,7 +35,8 @@ use topic::Topic;
 use mimalloc as _;
 
 const PARTITIONS: i32 = 4;
-/// The client's default. Who only counts waits for fetches, and reads faster with larger ones than `run` has.
+/// The client's default. Who only counts waits for fetches, and reads faster with larger ones than `run` has; but not a
+/// partition that is behind, whose queue one of them fills.
 const BARE_FETCH_BYTES: Option<u32> = Some(1 << 20);
 /// The embedded broker keeps 5 MiB of each.
 const EMBEDDED_PARTITIONS: i32 = 32;
